@@ -5,7 +5,7 @@ Real forms live in drystone_runtime, simulated ones in drystone_testing. Disk ca
 them itself (R5) except `preadv(nowait=True)`; they run on a `Lane`, one per disk.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -105,12 +105,12 @@ class Lane(Protocol):
 class Lanes(Protocol):
     """Runs a group of calls on many lanes with ONE wake-up of the loop when the last has ended (or the deadline passed)."""
 
-    async def scatter(
+    def scatter(
         self, calls: Sequence[tuple[Lane, Callable[[], Any]]], *, deadline: float | None = None
-    ) -> list[Any | BaseException]:
+    ) -> Awaitable[list[Any | BaseException]]:
         """Results in order; an exception stands in its call's place; `TimeoutError` for those late at the monotonic `deadline`."""
         ...
 
-    async def run(self, lane: Lane, call: Callable[[], T], *, deadline: float | None = None) -> T:
+    def run(self, lane: Lane, call: Callable[[], T], *, deadline: float | None = None) -> Awaitable[T]:
         """One call; raises what it raised, or TimeoutError."""
         ...
