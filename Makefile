@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists the verbs. Everything happens in .venv, made from the hashed locks by plain pip.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check -q
+DATA   ?= ./data
+LISTEN ?= 127.0.0.1:9000
+T      ?=
+
+MEMBERS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml tools/*/pyproject.toml)))
+SOURCES := $(wildcard libs/*/src services/*/src tools/*/src)
+PROTOS  := $(sort $(wildcard proto/drystone/*/v1/*.proto))
+RUNTIME := $(VENV)/.runtime-installed
+DEV     := $(VENV)/.dev-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve check test format format-check lint types layers unit tidy proto proto-check lock clean
+
+help: ## List the targets
+	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z][a-z-]*:.*## /{printf "  %-14s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+
+##@ Use
+setup: $(RUNTIME) ## Make .venv from the lock (nothing to do when up to date)
+
+serve: $(RUNTIME) ## Start a store in ./data (DATA=, LISTEN=)
+	@exec $(BIN)/drystone serve $(DATA) --listen $(LISTEN)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): requirements/runtime.lock $(MEMBERS:%=%/pyproject.toml) | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r requirements/runtime.lock
+	$(PIP) install --no-deps --no-build-isolation $(MEMBERS:%=-e %)
+	@touch $@
+
+$(DEV): requirements/dev.lock $(RUNTIME)
+	$(PIP) install --require-hashes -r requirements/dev.lock
+	@touch $@
+
+##@ Gates
+check: format-check lint types layers proto-check unit ## Everything a commit needs (< 3 min)
+
+test: check ## check + contract, model, S3 and fault tests in short form (< 15 min; T= narrows)
+	@if ls tests/*/test_*.py >/dev/null 2>&1; then $(BIN)/pytest -q tests $(if $(T),-k "$(T)"); fi
+
+unit: $(DEV) ## Unit and tidy tests (T= narrows)
+	$(BIN)/pytest -q $(if $(T),-k "$(T)")
+
+tidy: $(DEV) ## Names, lengths, licences, docstrings
+	$(BIN)/pytest -q tests/tidy
+
+format: $(DEV) ## Format the sources
+	$(BIN)/ruff format
+	$(BIN)/ruff check --select I --fix -q
+
+format-check: $(DEV)
+	$(BIN)/ruff format --check -q
+
+lint: $(DEV) ## ruff
+	$(BIN)/ruff check -q
+
+types: $(DEV) ## mypy --strict
+	$(BIN)/mypy $(SOURCES)
+
+layers: $(DEV) ## import-linter: layers point down, core is pure
+	$(BIN)/lint-imports --no-cache
+
+##@ Wire contracts
+proto: $(DEV) ## Regenerate libs/drystone-wire from proto/
+	$(BIN)/python tools/proto.py
+
+proto-check: $(DEV) ## Fail when the generated code is stale
+	$(BIN)/python tools/proto.py --check
+
+##@ Upkeep
+lock: $(DEV) ## Recompile the locks (needs uv)
+	uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --universal requirements/runtime.in -o requirements/runtime.lock
+	uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --universal requirements/dev.in -o requirements/dev.lock
+
+clean: ## Remove caches (keeps .venv and data)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,167 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Health(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HEALTH_UNSPECIFIED: _ClassVar[Health]
+    HEALTH_OK: _ClassVar[Health]
+    HEALTH_WARN: _ClassVar[Health]
+    HEALTH_ERROR: _ClassVar[Health]
+HEALTH_UNSPECIFIED: Health
+HEALTH_OK: Health
+HEALTH_WARN: Health
+HEALTH_ERROR: Health
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class HealthReason(_message.Message):
+    __slots__ = ("code", "severity", "summary", "next_step")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    NEXT_STEP_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    severity: Health
+    summary: str
+    next_step: str
+    def __init__(self, code: _Optional[str] = ..., severity: _Optional[_Union[Health, str]] = ..., summary: _Optional[str] = ..., next_step: _Optional[str] = ...) -> None: ...
+
+class Disk(_message.Message):
+    __slots__ = ("disk_id", "path", "state", "total_bytes", "free_bytes")
+    DISK_ID_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    disk_id: str
+    path: str
+    state: str
+    total_bytes: int
+    free_bytes: int
+    def __init__(self, disk_id: _Optional[str] = ..., path: _Optional[str] = ..., state: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ...) -> None: ...
+
+class Member(_message.Message):
+    __slots__ = ("path", "role", "head")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    role: str
+    head: int
+    def __init__(self, path: _Optional[str] = ..., role: _Optional[str] = ..., head: _Optional[int] = ...) -> None: ...
+
+class Process(_message.Message):
+    __slots__ = ("role", "pid", "restarts")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    pid: int
+    restarts: int
+    def __init__(self, role: _Optional[str] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ...) -> None: ...
+
+class Background(_message.Message):
+    __slots__ = ("repair_running", "slots_pending", "slots_repaired", "bytes_repaired", "bytes_freed", "repair_failures")
+    REPAIR_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_PENDING_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_REPAIRED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_REPAIRED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FREED_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_FAILURES_FIELD_NUMBER: _ClassVar[int]
+    repair_running: bool
+    slots_pending: int
+    slots_repaired: int
+    bytes_repaired: int
+    bytes_freed: int
+    repair_failures: int
+    def __init__(self, repair_running: _Optional[bool] = ..., slots_pending: _Optional[int] = ..., slots_repaired: _Optional[int] = ..., bytes_repaired: _Optional[int] = ..., bytes_freed: _Optional[int] = ..., repair_failures: _Optional[int] = ...) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes")
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DISKS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    health: Health
+    reasons: _containers.RepeatedCompositeFieldContainer[HealthReason]
+    version: str
+    cluster_id: str
+    endpoint: str
+    profile: str
+    uptime_seconds: int
+    disks: _containers.RepeatedCompositeFieldContainer[Disk]
+    open_volumes: int
+    closed_volumes: int
+    degraded_volumes: int
+    members: _containers.RepeatedCompositeFieldContainer[Member]
+    background: Background
+    processes: _containers.RepeatedCompositeFieldContainer[Process]
+    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ...) -> None: ...
+
+class InspectObjectRequest(_message.Message):
+    __slots__ = ("bucket", "key", "version_id")
+    BUCKET_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_ID_FIELD_NUMBER: _ClassVar[int]
+    bucket: str
+    key: bytes
+    version_id: str
+    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., version_id: _Optional[str] = ...) -> None: ...
+
+class Fragment(_message.Message):
+    __slots__ = ("slot", "disk", "state", "problem")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    DISK_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    disk: str
+    state: str
+    problem: str
+    def __init__(self, slot: _Optional[int] = ..., disk: _Optional[str] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class Stripe(_message.Message):
+    __slots__ = ("volume", "record", "profile", "form", "length", "fragments")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    FRAGMENTS_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    record: int
+    profile: str
+    form: str
+    length: int
+    fragments: _containers.RepeatedCompositeFieldContainer[Fragment]
+    def __init__(self, volume: _Optional[str] = ..., record: _Optional[int] = ..., profile: _Optional[str] = ..., form: _Optional[str] = ..., length: _Optional[int] = ..., fragments: _Optional[_Iterable[_Union[Fragment, _Mapping]]] = ...) -> None: ...
+
+class InspectObjectResponse(_message.Message):
+    __slots__ = ("version_id", "size", "etag", "stripes")
+    VERSION_ID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    STRIPES_FIELD_NUMBER: _ClassVar[int]
+    version_id: str
+    size: int
+    etag: str
+    stripes: _containers.RepeatedCompositeFieldContainer[Stripe]
+    def __init__(self, version_id: _Optional[str] = ..., size: _Optional[int] = ..., etag: _Optional[str] = ..., stripes: _Optional[_Iterable[_Union[Stripe, _Mapping]]] = ...) -> None: ...
