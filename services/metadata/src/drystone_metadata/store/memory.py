@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An in-memory TabletStorage of many tablets, for tests and the simulator, with faults to order.
+
+Invariants
+  M1  Calls suspend only when a delay is set (or a fault asks for it), so the order of effects is the order of calls.
+  M2  The state outlives the object: `MemoryTablets` is the "disk", `MemoryStorage` the process on it.
+  M3  A batch is applied whole or not at all, whatever fault is ordered.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from drystone_core.check import check
+from drystone_core.errors import ErrorCode, Refused, Unavailable
+from drystone_core.ports import Clock
+
+from drystone_metadata.store.ports import (
+    Batch,
+    Committed,
+    Expected,
+    FeedRow,
+    RowKey,
+    TabletId,
+    TabletPhase,
+    TabletState,
+)
+
+
+class Fault(StrEnum):
+    """What happens to one call."""
+
+    NONE = "none"
+    STALE = "stale"
+    """The commit is refused although nothing moved on."""
+    UNKNOWN_BEFORE = "unknown_before"
+    """The outcome is unknown; the batch did not go in."""
+    UNKNOWN_AFTER = "unknown_after"
+    """The outcome is unknown; the batch went in."""
+    UNAVAILABLE = "unavailable"
+    """The call raises Unavailable and changes nothing."""
+
+
+FaultPlan = Callable[[str], Fault]
+"""Asked at each call with its name: commit, state, read, scan, feed, take_over."""
+
+
+@dataclass(slots=True, eq=False)
+class MemoryTablet:
+    """One tablet's statics, rows in order, and feed."""
+
+    state: TabletState
+    order: list[RowKey] = field(default_factory=list)
+    rows: dict[RowKey, bytes] = field(default_factory=dict)
+    feed: list[FeedRow] = field(default_factory=list)
+
+    def apply(self, batch: Batch) -> None:
+        """The effect of a commit."""
+        for key in batch.deletes:
+            if self.rows.pop(key, None) is not None:
+                del self.order[bisect_left(self.order, key)]
+        fresh = [key for key, _ in batch.puts if key not in self.rows]
+        for row_key, value in batch.puts:
+            self.rows[row_key] = value
+        if len(fresh) > 64:
+            self.order = sorted(self.rows)
+        else:
+            for key in dict.fromkeys(fresh):
+                insort(self.order, key)
+        check(batch.floor_us >= self.state.floor_us, "a tablet's floor never goes back")
+        head = self.state.head + 1
+        self.state = replace(
+            self.state, head=head, batch_id=batch.batch_id, floor_us=batch.floor_us, generation=batch.generation
+        )
+        self.feed.append(FeedRow(head, batch.batch_id, batch.feed))
+
+
+@dataclass(slots=True, eq=False)
+class MemoryTablets:
+    """The persistent part: hand it to a new MemoryStorage after a "crash"."""
+
+    tablets: dict[TabletId, MemoryTablet] = field(default_factory=dict)
+
+
+def no_faults(_call: str) -> Fault:
+    """The plan without faults."""
+    return Fault.NONE
+
+
+class MemoryStorage:
+    """TabletStorage over `MemoryTablets`."""
+
+    def __init__(
+        self,
+        tablets: MemoryTablets,
+        *,
+        faults: FaultPlan = no_faults,
+        clock: Clock | None = None,
+        delay: Callable[[], float] | None = None,
+    ) -> None:
+        """`delay` gives the seconds each commit takes on `clock`; without it no call suspends."""
+        self._tablets = tablets.tablets
+        self._faults = faults
+        self._clock = clock
+        self._delay = delay
+
+    async def create(self, tablet: TabletId, *, low: bytes, high: bytes, generation: int) -> None:
+        if tablet not in self._tablets:
+            self._tablets[tablet] = MemoryTablet(TabletState(generation=generation, low=low, high=high))
+
+    async def drop(self, tablet: TabletId) -> None:
+        self._tablets.pop(tablet, None)
+
+    async def state(self, tablet: TabletId) -> TabletState:
+        self._may_fail("state")
+        return self._find(tablet).state
+
+    async def take_over(self, tablet: TabletId) -> TabletState:
+        self._may_fail("take_over")
+        found = self._find(tablet)
+        found.state = replace(found.state, epoch=found.state.epoch + 1)
+        return found.state
+
+    async def commit(self, tablet: TabletId, expected: Expected, batch: Batch) -> Committed:
+        found = self._find(tablet)
+        fault = self._faults("commit")
+        if fault is Fault.UNAVAILABLE:
+            raise Unavailable("ordered by the test")
+        if self._delay is not None and self._clock is not None:
+            await self._clock.sleep(self._delay())
+        state = found.state
+        seen = Expected(state.head, state.epoch, state.generation)
+        if seen != expected or fault is Fault.STALE or state.phase is not TabletPhase.OPEN:
+            return Committed.STALE
+        if fault is Fault.UNKNOWN_BEFORE:
+            return Committed.UNKNOWN
+        found.apply(batch)
+        return Committed.UNKNOWN if fault is Fault.UNKNOWN_AFTER else Committed.COMMITTED
+
+    async def read(self, tablet: TabletId, keys: Sequence[RowKey]) -> list[bytes | None]:
+        self._may_fail("read")
+        rows = self._find(tablet).rows
+        return [rows.get(key) for key in keys]
+
+    async def scan(self, tablet: TabletId, start: RowKey, end: RowKey, limit: int) -> list[tuple[RowKey, bytes]]:
+        self._may_fail("scan")
+        found = self._find(tablet)
+        first = bisect_left(found.order, start)
+        last = min(bisect_left(found.order, end, first), first + limit) if end > start else first
+        return [(key, found.rows[key]) for key in found.order[first:last]]
+
+    async def feed(self, tablet: TabletId, after: int, limit: int) -> list[FeedRow]:
+        self._may_fail("feed")
+        return [entry for entry in self._find(tablet).feed if entry.seq > after][:limit]
+
+    async def trim_feed(self, tablet: TabletId, before: int) -> None:
+        found = self._find(tablet)
+        found.feed = [entry for entry in found.feed if entry.seq >= before]
+
+    def _find(self, tablet: TabletId) -> MemoryTablet:
+        found = self._tablets.get(tablet)
+        if found is None:
+            raise Refused(ErrorCode.NO_SUCH_BUCKET, "unknown tablet")
+        return found
+
+    def _may_fail(self, call: str) -> None:
+        if self._faults(call) is Fault.UNAVAILABLE:
+            raise Unavailable("ordered by the test")
