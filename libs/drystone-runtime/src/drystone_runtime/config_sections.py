@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be set: one frozen dataclass per section, each field with its parser and its sentence of help.
+
+Sizes are bytes and may be written `512MiB`; durations are seconds and may be written `1.5s`, `10m`, `24h`, `14d`.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Self
+
+from drystone_core.profiles import Profile
+
+KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|B|KiB|MiB|GiB|TiB)")
+_SIZES = {"": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(|ms|s|m|h|d)")
+_DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def size(value: object) -> int:
+    """Bytes from an int or a text like `512MiB`."""
+    match = _SIZE.fullmatch(str(value).strip())
+    if isinstance(value, bool) or not match:
+        raise ValueError(f"{value!r} is not a size; write bytes, or e.g. 512MiB, 8GiB")
+    return int(float(match[1]) * _SIZES[match[2]])
+
+
+def duration(value: object) -> float:
+    """Seconds from a number or a text like `10m`."""
+    match = _DURATION.fullmatch(str(value).strip())
+    if isinstance(value, bool) or not match:
+        raise ValueError(f"{value!r} is not a duration; write seconds, or e.g. 1.5s, 10m, 24h")
+    return float(match[1]) * _DURATIONS[match[2]]
+
+
+def text(value: object) -> str:
+    """A text as it is."""
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text; put it in quotes")
+    return value
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """A list of texts, or one text with commas."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    raise ValueError(f"{value!r} is not a list of texts")
+
+
+def truth(value: object) -> bool:
+    """true or false."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUTH:
+        return _TRUTH[value.lower()]
+    raise ValueError(f"{value!r} is not true or false")
+
+
+def host_port(value: object) -> str:
+    """`HOST:PORT`, `[V6]:PORT` or `:PORT` (all interfaces); port 0 = a free one."""
+    host, colon, port = str(value).rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+        raise ValueError(f"{value!r} is not HOST:PORT (e.g. 127.0.0.1:9000, [::1]:9000, :9000)")
+    return f"{host or '0.0.0.0'}:{port}"
+
+
+def split_host_port(value: str) -> tuple[str, int]:
+    """The parts of a checked `host_port`."""
+    host, _, port = value.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def choice(*allowed: str) -> Callable[[object], str]:
+    """A parser that allows only these texts."""
+
+    def parse(value: object) -> str:
+        if value not in allowed:
+            raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
+        return str(value)
+
+    return parse
+
+
+def profile(value: object) -> str:
+    """A profile's name; empty = by the number of disks."""
+    return Profile.parse(str(value)).name if value else ""
+
+
+def setting(default: Any, parse: Callable[[object], Any], sentence: str) -> Any:
+    """A field of a section."""
+    return field(default=default, metadata=MappingProxyType({"parse": parse, "help": sentence}))
+
+
+def parse_value(what: Field[Any], value: object) -> Any:
+    """The value of one setting; ValueError in words otherwise."""
+    return what.metadata["parse"](value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """The S3 endpoint."""
+
+    listen: str = setting("127.0.0.1:9000", host_port, "where S3 is served")
+    tls_cert: str = setting("", text, "PEM file with the certificate chain; empty = plain HTTP")
+    tls_key: str = setting("", text, "PEM file with the certificate's private key")
+    region: str = setting("us-east-1", text, "the region clients sign for")
+    account: str = setting("000000000001", text, "the root account's id, 12 digits")
+    domains: tuple[str, ...] = setting((), texts, "suffixes of virtual-host addressing (bucket.DOMAIN)")
+    drain: float = setting(20.0, duration, "how long requests in flight may go on after SIGTERM")
+    access_log: bool = setting(False, truth, "one log line per request")
+
+    def problems(self) -> list[str]:
+        """What fits its type and is wrong all the same."""
+        found = []
+        if bool(self.tls_cert) != bool(self.tls_key):
+            found.append("server: tls_cert and tls_key go together; set both or neither")
+        for name, path in (("tls_cert", self.tls_cert), ("tls_key", self.tls_key)):
+            if path and not os.access(path, os.R_OK):
+                found.append(f"server.{name}: {path} cannot be read")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", self.region):
+            found.append(f"server.region: {self.region!r} is not a region (lower-case letters, digits, hyphens)")
+        if not re.fullmatch(r"\d{12}", self.account):
+            found.append(f"server.account: {self.account!r} is not 12 digits")
+        found += [
+            f"server.domains: {domain!r} is not a domain name"
+            for domain in self.domains
+            if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", domain)
+        ]
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSettings:
+    """Disks and volumes."""
+
+    profile: str = setting("", profile, "rs-K-M or none; empty = by the number of disks; fixed at first start")
+    volume_size: int = setting(8 * GIB, size, "logical bytes after which a volume is closed")
+    reserve: int = setting(256 * MIB, size, "free bytes a disk keeps; below it nothing is placed on it")
+    append_deadline: float = setting(2.0, duration, "a slot later than this closes its volume")
+    scrub_period: float = setting(14 * 86400.0, duration, "every fragment is verified once in this time")
+    repair_rate: int = setting(64 * MIB, size, "bytes a second repair may write")
+
+    def problems(self) -> list[str]:
+        """What fits its type and is wrong all the same."""
+        found = []
+        if self.volume_size < 64 * MIB:
+            found.append("storage.volume_size: at least 64MiB")
+        if self.append_deadline < 0.05:
+            found.append("storage.append_deadline: at least 50ms")
+        if self.repair_rate < MIB:
+            found.append("storage.repair_rate: at least 1MiB")
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataSettings:
+    """Names and the trash."""
+
+    grace: float = setting(86400.0, duration, "deleted bytes wait this long before they are freed")
+
+    def problems(self) -> list[str]:
+        """What fits its type and is wrong all the same."""
+        return ["metadata.grace: at least 15m"] if self.grace < 900 else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminSettings:
+    """The operator's door: gRPC on STATE/admin.sock, open to the owner of the file."""
+
+    reflection: bool = setting(True, truth, "grpcurl may ask for the contracts")
+
+    def problems(self) -> list[str]:
+        """Nothing beyond types."""
+        return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorSettings:
+    """What replaces a process that died or hangs."""
+
+    watchdog: float = setting(5.0, duration, "a process without a sign of life for this long is replaced")
+    start: float = setting(60.0, duration, "a starting process may be silent for this long")
+
+    def problems(self) -> list[str]:
+        """What fits its type and is wrong all the same."""
+        return ["supervisor.watchdog: at least 2s"] if self.watchdog < 2 else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Log lines on standard error."""
+
+    level: str = setting("info", choice("debug", "info", "warning", "error"), "the least severity written")
+    format: str = setting("auto", choice("auto", "text", "json"), "auto = text on a terminal, else json")
+
+    def problems(self) -> list[str]:
+        """Nothing beyond types."""
+        return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootSettings:
+    """The root credential given by the environment; wins over the store's file and is never written anywhere."""
+
+    access_key: str = field(default="", repr=False, metadata=MappingProxyType({"parse": text, "help": "access key id"}))
+    secret_key: str = field(default="", repr=False, metadata=MappingProxyType({"parse": text, "help": "secret key"}))
+
+    def problems(self) -> list[str]:
+        """What fits its type and is wrong all the same."""
+        if bool(self.access_key) != bool(self.secret_key):
+            return ["root: DRYSTONE_ROOT_ACCESS_KEY and DRYSTONE_ROOT_SECRET_KEY go together; set both or neither"]
+        found = []
+        if self.access_key and not re.fullmatch(r"[A-Za-z0-9_.-]{3,128}", self.access_key):
+            found.append("DRYSTONE_ROOT_ACCESS_KEY: 3 to 128 letters, digits, `_`, `.` or `-`")
+        if self.secret_key and len(self.secret_key) < 8:
+            found.append("DRYSTONE_ROOT_SECRET_KEY: at least 8 characters")
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set; parts are passed by value to those who need them."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    metadata: MetadataSettings = field(default_factory=MetadataSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
+    supervisor: SupervisorSettings = field(default_factory=SupervisorSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    root: RootSettings = field(default_factory=RootSettings)
+
+    def problems(self) -> list[str]:
+        """Of all sections."""
+        return [sentence for what in fields(self) for sentence in getattr(self, what.name).problems()]
+
+    def as_mapping(self, *, secrets: bool = False) -> dict[str, Any]:
+        """Plain values by section; the root credential only when asked for (to hand it to a child through a pipe)."""
+        plain = asdict(self)
+        if not secrets:
+            plain["root"] = {key: "…" if value else "" for key, value in plain["root"].items()}
+        return plain
+
+    @classmethod
+    def from_mapping(cls, plain: Mapping[str, Mapping[str, Any]]) -> Self:
+        """The inverse of `as_mapping(secrets=True)`, also after a trip through JSON."""
+        parts = {}
+        for name, section in SECTIONS.items():
+            given = {key: tuple(value) if isinstance(value, list) else value for key, value in plain[name].items()}
+            parts[name] = section(**given)
+        return cls(**parts)
+
+
+SECTIONS: Mapping[str, Any] = MappingProxyType(
+    {
+        "server": ServerSettings,
+        "storage": StorageSettings,
+        "metadata": MetadataSettings,
+        "admin": AdminSettings,
+        "supervisor": SupervisorSettings,
+        "log": LogSettings,
+        "root": RootSettings,
+    }
+)
+ENVIRONMENT_ONLY = frozenset({"root"})

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration: three sources, all problems at once."""
+
+import json
+from pathlib import Path
+
+import pytest
+from drystone_runtime.config import ConfigError, load
+from drystone_runtime.config_sections import Settings
+
+
+def test_flags_win_over_environment_and_environment_over_file(tmp_path: Path) -> None:
+    """The last source that speaks wins, key by key."""
+    file = tmp_path / "d.toml"
+    file.write_text('[server]\nlisten = "1.1.1.1:1"\nregion = "eu-west-1"\ndomains = ["s3.example"]\n')
+    settings = load(
+        file=file,
+        environment={"DRYSTONE_SERVER_LISTEN": "2.2.2.2:2", "DRYSTONE_STORAGE_VOLUME_SIZE": "1GiB"},
+        flags={"server.listen": "[::1]:3", "storage.profile": None},
+    )
+    assert settings.server.listen == "[::1]:3"
+    assert settings.server.region == "eu-west-1"
+    assert settings.server.domains == ("s3.example",)
+    assert settings.storage.volume_size == 1 << 30
+
+
+def test_every_problem_is_reported_with_its_source(tmp_path: Path) -> None:
+    """A typo in each source, a bad value and a half pair all appear in one error."""
+    file = tmp_path / "d.toml"
+    file.write_text('[server]\nlisten = 9000\nregoin = "x"\n[storag]\nx = 1\n[log]\nlevel = "loud"\n[root]\naccess_key="k"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(
+            file=file,
+            environment={
+                "DRYSTONE_SERVER_LISTN": "x",
+                "DRYSTONE_SERVR_LISTEN": "x",
+                "DRYSTONE_ROOT_ACCESS_KEY": "abc",
+                "DRYSTONE_TEST_RUN": "ignored",
+            },
+            flags={"storage.profile": "rs-99-1", "server.tls_cert": "/nowhere.pem"},
+        )
+    text = "\n".join(caught.value.problems)
+    for expected in (
+        f"{file}:server.listen: 9000 is not HOST:PORT",
+        f"{file}:server.regoin: unknown key; did you mean 'region'?",
+        f"{file}:storag: unknown section; did you mean 'storage'?",
+        f"{file}:log.level: 'loud' is not one of",
+        f"{file}:root: credentials are not read from files",
+        "DRYSTONE_SERVER_LISTN: unknown key; did you mean 'listen'?",
+        "DRYSTONE_SERVR_LISTEN: unknown section; did you mean DRYSTONE_SERVER_LISTEN?",
+        "--profile: profile 'rs-99-1'",
+        "tls_cert and tls_key go together",
+        "/nowhere.pem cannot be read",
+        "DRYSTONE_ROOT_ACCESS_KEY and DRYSTONE_ROOT_SECRET_KEY go together",
+    ):
+        assert expected in text, expected
+    assert "TEST_RUN" not in text
+
+
+def test_settings_survive_the_trip_to_a_child_process_and_hide_secrets() -> None:
+    """A child gets equal settings; what is printed never shows the secret."""
+    settings = load(
+        environment={"DRYSTONE_ROOT_ACCESS_KEY": "AKID", "DRYSTONE_ROOT_SECRET_KEY": "very-secret-key"}, file=None
+    )
+    assert Settings.from_mapping(json.loads(json.dumps(settings.as_mapping(secrets=True)))) == settings
+    assert "very-secret-key" not in json.dumps(settings.as_mapping())
+    assert "very-secret-key" not in repr(settings)
+
+
+@pytest.mark.parametrize("bad", ["[server\n", "\xff"])
+def test_a_file_that_is_not_toml_is_one_problem(tmp_path: Path, bad: str) -> None:
+    """Broken syntax and broken encoding are named with the file."""
+    file = tmp_path / "d.toml"
+    file.write_bytes(bad.encode("latin-1"))
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load(file=file, environment={})
