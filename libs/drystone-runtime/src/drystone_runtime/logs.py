@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Log lines on standard error: a constant event name and fields, as text for people or JSON for machines.
+
+Code logs with `logging.getLogger(__name__).warning("disk.failed", extra={"disk": …})`. Fields named like a secret are
+masked, whoever logged them. The request id of the running task stands in every line (`request_id`, set by the gateway).
+"""
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from typing import TextIO
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+"""16 upper-case hex characters of the request being served; empty outside requests."""
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SECRET = ("secret", "password", "authorization", "signature", "token")
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(*, level: str, style: str, role: str, stream: TextIO | None = None) -> None:
+    """Send this process's log lines to `stream` (standard error). `style` is auto, text or json."""
+    target = stream or sys.stderr
+    as_json = style == "json" or (style == "auto" and not target.isatty())
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(JsonLines(role=role) if as_json else TextLines(role=role))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[level])
+    logging.getLogger("asyncio").setLevel(max(logging.WARNING, _LEVELS[level]))
+
+
+def record_fields(record: logging.LogRecord) -> dict[str, object]:
+    """What was given in `extra`, secrets masked, with the request id when there is one."""
+    found: dict[str, object] = {}
+    if request_id := REQUEST_ID.get():
+        found["request_id"] = request_id
+    for name, value in vars(record).items():
+        if name not in _STANDARD:
+            found[name] = "…" if any(word in name.lower() for word in _SECRET) else value
+    return found
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def __init__(self, *, role: str) -> None:
+        super().__init__()
+        self._role = role
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "level": record.levelname.lower(),
+            "role": self._role,
+            "event": record.getMessage(),
+            "logger": record.name,
+            **record_fields(record),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class TextLines(logging.Formatter):
+    """`HH:MM:SS level role event key=value …`"""
+
+    def __init__(self, *, role: str) -> None:
+        super().__init__()
+        self._role = role
+
+    def format(self, record: logging.LogRecord) -> str:
+        pairs = "".join(f" {name}={_one_line(value)}" for name, value in record_fields(record).items())
+        when = self.formatTime(record, "%H:%M:%S")
+        line = f"{when} {record.levelname.lower():7} {self._role:10} {_one_line(record.getMessage())}{pairs}"
+        return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+def _one_line(value: object) -> str:
+    """No value may begin a line of its own."""
+    return str(value).replace("\n", "\\n").replace("\r", "\\r")
