@@ -87,11 +87,13 @@ def probed_engine(profile: Profile) -> Engine:
         return reference
     k, m, length = profile.k, profile.m, 64
     data = [bytes((row * 31 + column * 7 + 1) & 0xFF for column in range(length)) for row in range(k)]
-    wanted, got = ([bytearray(length) for _ in range(m)] for _ in range(2))
+    wanted: list[Buffer] = [bytearray(length) for _ in range(m)]
+    got: list[Buffer] = [bytearray(length) for _ in range(m)]
     reference.encode(data, wanted, length)
     fast.encode(data, got, length)
-    have: dict[int, Buffer] = {index: part for index, part in enumerate([*data, *got]) if index}
-    chosen: dict[int, Buffer] = {index: have[index] for index in sorted(have)[:k]}
+    fragments: list[Buffer] = [*data, *got]
+    have = {index: part for index, part in enumerate(fragments) if index}
+    chosen = {index: have[index] for index in sorted(have)[:k]}
     if wanted != got or fast.rebuild([0], chosen, length) != [data[0]]:
         return reference
     return fast
