@@ -266,7 +266,10 @@ class RealDisk:
             missing.append(path)
             path = os.path.dirname(path)
         for path in reversed(missing):
-            os.mkdir(path, 0o700)
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:  # another lane makes a sibling just now
+                continue
             _sync_folder(os.path.dirname(path))
 
     def _path(self, name: str) -> str:
