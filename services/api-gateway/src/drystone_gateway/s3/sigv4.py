@@ -145,7 +145,7 @@ class Verifier:
         credential = scope.credential
         self._check_token(credential, headers.get("x-amz-security-token", ""))
         self._check_signature(request, scope, stamp, request.query, payload_hash, signature)
-        if not known:
+        if not known and len(prefix) + len("Signature=") + len(signature) == len(authorization):
             self._remember(prefix, scope)
         mode = payload_mode(payload_hash, seed=signature, key=scope.key, scope=scope.text, date=stamp)
         self._check_tls(request, mode)
