@@ -41,8 +41,12 @@ def markdown(paths: list[Path]) -> str:
         return statistics.median(values) if values else None
 
     def table(title: str, cell: Callable[[str, Key], str]) -> str:
-        head = f"### {title}\n\n| step | connections | " + " | ".join(tags) + " |\n| --- | ---: |" + " ---: |" * len(tags)
-        return "\n".join([head, *(f"| {s[0]} | {s[1]} | " + " | ".join(cell(t, s) for t in tags) + " |" for s in steps)])
+        head = (
+            f"### {title}\n\n| step | connections | " + " | ".join(tags) + " |\n| --- | ---: |" + " ---: |" * len(tags)
+        )
+        return "\n".join(
+            [head, *(f"| {s[0]} | {s[1]} | " + " | ".join(cell(t, s) for t in tags) + " |" for s in steps)]
+        )
 
     def throughput(tag: str, step: Key) -> str:
         mib = median(tag, step, "mib_s")
@@ -55,7 +59,9 @@ def markdown(paths: list[Path]) -> str:
     def rest(tag: str, step: Key) -> str:
         rows = groups.get((tag, *step), [])
         stored = sum(row["mib"] for row in rows) * 2**20
-        amplification = sum(row["written"] for row in rows) / stored if stored and step[0][:3] in ("put", "mpu") else None
+        amplification = (
+            sum(row["written"] for row in rows) / stored if stored and step[0][:3] in ("put", "mpu") else None
+        )
         return f"{number(median(tag, step, 'rss'))} / {sum(row['errs'] for row in rows)} / {number(amplification)}"
 
     return "\n\n".join(

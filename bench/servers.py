@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ACCESS_KEY = "benchkey"
-SECRET_KEY = "bench-secret-123"  # noqa: S105 - a throw-away server on loopback
+SECRET_KEY = "bench-secret-123"
 HERTZ = os.sysconf("SC_CLK_TCK")
 
 
@@ -120,7 +120,13 @@ class Running:
         argv = command(server, work, tools)
         with (work / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, cwd=work, start_new_session=True
+                argv,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                cwd=work,
+                start_new_session=True,
             )
         self._await_ready(work / "log")
 
@@ -129,7 +135,7 @@ class Running:
             if self.process.poll() is not None:
                 raise Unobtainable(f"{self.server.name} ended at start: {log.read_text(errors='replace')[-800:]}")
             try:
-                urllib.request.urlopen(self.endpoint, timeout=1).close()  # noqa: S310 - loopback
+                urllib.request.urlopen(self.endpoint, timeout=1).close()
             except urllib.error.HTTPError:
                 break
             except OSError:

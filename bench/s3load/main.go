@@ -47,7 +47,11 @@ var (
 const emptySHA = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 const tailLen = 64
 
-func hm(k []byte, s string) []byte { h := hmac.New(sha256.New, k); h.Write([]byte(s)); return h.Sum(nil) }
+func hm(k []byte, s string) []byte {
+	h := hmac.New(sha256.New, k)
+	h.Write([]byte(s))
+	return h.Sum(nil)
+}
 
 func keyFor(day string) []byte {
 	signMu.RLock()
