@@ -9,6 +9,7 @@ anything that needs `asyncio.current_task()` (asyncio.timeout, TaskGroup).
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
+from drystone_core.ports import Buffer
 from drystone_core.services import ReadChunk
 
 
@@ -23,7 +24,14 @@ class Body(Protocol):
     """Content-Length; None with chunked transfer coding."""
 
     def buffered(self) -> bytes | None:
-        """The whole body when it has already arrived in full (small bodies usually have), else None. Does not suspend."""
+        """The whole body when it has arrived in full (small bodies usually have), else None. Does not suspend."""
+        ...
+
+    async def arrived(self, count: int) -> int:
+        """Wait until `count` bytes (at most 64 KiB) or the rest of the body wait here; returns how many do.
+
+        Call it before borrowing a large buffer: a slow client then holds kilobytes, not a stripe. Raises as receive().
+        """
         ...
 
     async def receive(self, target: memoryview) -> int:
@@ -41,7 +49,19 @@ class Body(Protocol):
 class Request:
     """One request. Header names are lower-case; repeated headers are joined with `,` and named in `repeated`."""
 
-    __slots__ = ("body", "headers", "method", "path", "peer", "query", "repeated", "request_id", "secure", "target")
+    __slots__ = (
+        "body",
+        "headers",
+        "host_id",
+        "method",
+        "path",
+        "peer",
+        "query",
+        "repeated",
+        "request_id",
+        "secure",
+        "target",
+    )
 
     def __init__(
         self,
@@ -54,6 +74,7 @@ class Request:
         peer: str,
         secure: bool,
         request_id: str,
+        host_id: str = "",
     ) -> None:
         self.method = method
         self.target = target
@@ -73,6 +94,8 @@ class Request:
         """TLS."""
         self.request_id = request_id
         """16 upper-case hex, made by the HTTP layer from its Entropy."""
+        self.host_id = host_id
+        """What x-amz-id-2 and <HostId> say."""
 
 
 class Response:
@@ -84,7 +107,7 @@ class Response:
         self,
         status: int,
         head: bytes = b"",
-        body: bytes = b"",
+        body: Buffer = b"",
         *,
         stream: AsyncIterator[ReadChunk] | None = None,
         length: int | None = None,
@@ -95,7 +118,8 @@ class Response:
         """Further header lines, each `Name: value\\r\\n`; values were checked to hold no CR, LF or NUL."""
         self.body = body
         self.stream = stream
-        """Instead of `body`: verified chunks; if it raises after the head went out, the connection is reset (never a silent short body)."""
+        """Instead of `body`: verified chunks. If it raises after the head went out, the connection is reset: never a
+        silent short body. Ended early, its aclose() is called if it has one."""
         self.length = length
         """Content-Length when it is not len(body): of the stream (None = chunked), or of a HEAD answer."""
         self.close = close
