@@ -55,16 +55,10 @@ def _check(headers: Mapping[str, str], prefix: str, etag: str, modified: int, *,
     if none_match is not None:
         if _matches(none_match, etag):
             raise Refused(unchanged, Condition="If-None-Match")
-        if prefix and _not_modified_since(headers, prefix, modified):
-            raise Refused(unchanged, Condition="If-Modified-Since")
         return
-    if _not_modified_since(headers, prefix, modified):
-        raise Refused(unchanged, Condition="If-Modified-Since")
-
-
-def _not_modified_since(headers: Mapping[str, str], prefix: str, modified: int) -> bool:
     since = _date(headers, prefix + "if-modified-since")
-    return since is not None and modified <= since
+    if since is not None and modified <= since:
+        raise Refused(unchanged, Condition="If-Modified-Since")
 
 
 def _matches(text: str, etag: str) -> bool:

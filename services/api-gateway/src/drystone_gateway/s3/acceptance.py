@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""accepted = done: request headers whose engine does not exist are refused unless they ask for the default.
+
+A header that is in no list here is either acted upon by the operation or has no effect in S3 either. When an engine
+is built, its headers leave these tables in the same commit.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from drystone_core.errors import ErrorCode, Refused
+from drystone_gateway.s3.operation import Operation
+
+_ACL_DEFAULTS = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"})
+_KNOWN_ACLS = _ACL_DEFAULTS | {"public-read", "public-read-write", "authenticated-read", "aws-exec-read", "log-delivery-write"}
+_STORAGE_CLASSES = frozenset(
+    {
+        "STANDARD",
+        "REDUCED_REDUNDANCY",
+        "STANDARD_IA",
+        "ONEZONE_IA",
+        "INTELLIGENT_TIERING",
+        "GLACIER",
+        "DEEP_ARCHIVE",
+        "OUTPOSTS",
+        "GLACIER_IR",
+        "SNOW",
+        "EXPRESS_ONEZONE",
+        "FSX_OPENZFS",
+        "FSX_ONTAP",
+    }
+)
+
+REFUSED: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "x-amz-acl": _ACL_DEFAULTS,
+        "x-amz-storage-class": frozenset({"STANDARD"}),
+        "x-amz-tagging": frozenset({""}),
+        "x-amz-tagging-directive": frozenset({"COPY", "REPLACE"}),
+        "x-amz-grant-full-control": frozenset(),
+        "x-amz-grant-read": frozenset(),
+        "x-amz-grant-read-acp": frozenset(),
+        "x-amz-grant-write": frozenset(),
+        "x-amz-grant-write-acp": frozenset(),
+        "x-amz-server-side-encryption": frozenset(),
+        "x-amz-server-side-encryption-aws-kms-key-id": frozenset(),
+        "x-amz-server-side-encryption-context": frozenset(),
+        "x-amz-server-side-encryption-bucket-key-enabled": frozenset({"false"}),
+        "x-amz-server-side-encryption-customer-algorithm": frozenset(),
+        "x-amz-server-side-encryption-customer-key": frozenset(),
+        "x-amz-server-side-encryption-customer-key-md5": frozenset(),
+        "x-amz-copy-source-server-side-encryption-customer-algorithm": frozenset(),
+        "x-amz-copy-source-server-side-encryption-customer-key": frozenset(),
+        "x-amz-copy-source-server-side-encryption-customer-key-md5": frozenset(),
+        "x-amz-object-lock-mode": frozenset(),
+        "x-amz-object-lock-retain-until-date": frozenset(),
+        "x-amz-object-lock-legal-hold": frozenset({"OFF"}),
+        "x-amz-bucket-object-lock-enabled": frozenset({"false"}),
+        "x-amz-bypass-governance-retention": frozenset({"false", "true"}),
+        "x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
+        "x-amz-bucket-namespace": frozenset({"global"}),
+        "x-amz-write-offset-bytes": frozenset(),
+        "x-amz-mfa": frozenset(),
+        "x-amz-rename-source": frozenset(),
+    }
+)
+"""Header → the values that mean the default (compared without regard to case); anything else is NotImplemented."""
+
+_FOLDED = {name: frozenset(value.lower() for value in values) for name, values in REFUSED.items()}
+
+
+def check_acceptable(headers: Mapping[str, str], operation: Operation) -> None:
+    """NotImplemented (or InvalidArgument, InvalidStorageClass for values S3 does not know) for what has no engine.
+
+    x-amz-bypass-governance-retention is harmless while no object can be locked. x-amz-mfa belongs to MFA delete.
+    """
+    for name in headers:
+        if name.startswith("x-amz-"):
+            allowed = _FOLDED.get(name)
+            if allowed is not None and headers[name].strip().lower() not in allowed:
+                raise _refusal(name, headers[name].strip(), operation)
+
+
+def _refusal(name: str, value: str, operation: Operation) -> Refused:
+    if name == "x-amz-acl" and value not in _KNOWN_ACLS:
+        return Refused(ErrorCode.INVALID_ARGUMENT, ArgumentName=name, ArgumentValue=value[:128])
+    if name == "x-amz-storage-class" and value not in _STORAGE_CLASSES:
+        return Refused(ErrorCode.INVALID_STORAGE_CLASS, StorageClassRequested=value[:128])
+    if name == "x-amz-server-side-encryption" and value not in ("AES256", "aws:kms", "aws:kms:dsse", "aws:fsx"):
+        return Refused(
+            ErrorCode.INVALID_ARGUMENT,
+            "The encryption method specified is not supported",
+            ArgumentName=name,
+            ArgumentValue=value[:128],
+        )
+    return Refused(
+        ErrorCode.NOT_IMPLEMENTED,
+        "A header you provided implies functionality that is not implemented",
+        Header=name,
+        Operation=operation.value,
+    )
