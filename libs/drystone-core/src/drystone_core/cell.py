@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an installation is, as values: what `drystone status` shows and what the services' GetStatus answers."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Health(IntEnum):
+    """In one word; greater is worse."""
+
+    OK = 1
+    WARN = 2
+    """Everything is served, with less redundancy or room than wanted."""
+    ERROR = 3
+    """Something is refused or lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReason:
+    """Why health is not OK."""
+
+    code: str
+    """Constant, e.g. DISK_FAILED."""
+    severity: Health
+    summary: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskStatus:
+    """One disk."""
+
+    disk_id: str
+    path: str
+    state: str
+    """healthy, suspect or failed."""
+    total_bytes: int = 0
+    """0 when unknown."""
+    free_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """A storage node's disks and volumes."""
+
+    profile: str
+    disks: tuple[DiskStatus, ...]
+    open_volumes: int = 0
+    closed_volumes: int = 0
+    degraded_volumes: int = 0
+    """With at least one slot missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatus:
+    """One copy of the metadata."""
+
+    path: str
+    role: str
+    """primary, follower or away."""
+    head: int = 0
+    """Sequence number of its last durable commit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReclaimStatus:
+    """What freeing has done since the process started."""
+
+    running: bool = False
+    passes: int = 0
+    volumes_freed: int = 0
+    stripes_freed: int = 0
+    bytes_freed: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairStatus:
+    """What repair has done since the process started, and what is left."""
+
+    running: bool = False
+    slots_pending: int = 0
+    slots_repaired: int = 0
+    bytes_repaired: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStatus:
+    """One process of the installation."""
+
+    role: str
+    """supervisor, main or background."""
+    pid: int
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellStatus:
+    """One screen."""
+
+    version: str
+    cluster_id: str
+    endpoint: str
+    uptime_seconds: int
+    node: NodeStatus
+    members: tuple[MemberStatus, ...] = ()
+    reclaim: ReclaimStatus = ReclaimStatus()
+    repair: RepairStatus = RepairStatus()
+    processes: tuple[ProcessStatus, ...] = ()
+
+    def reasons(self) -> tuple[HealthReason, ...]:
+        """Everything that keeps health from OK, worst first."""
+        found = [reason for disk in self.node.disks if (reason := _disk_reason(disk)) is not None]
+        if self.node.degraded_volumes:
+            count = self.node.degraded_volumes
+            found.append(
+                HealthReason(
+                    code="VOLUMES_DEGRADED",
+                    severity=Health.WARN,
+                    summary=f"{count} volume{'s' if count != 1 else ''} lack at least one fragment; all are readable",
+                    next_step="repair runs by itself; return or replace the missing disk if it needs room",
+                )
+            )
+        away = [member.path for member in self.members if member.role == "away"]
+        if away:
+            found.append(
+                HealthReason(
+                    code="METADATA_MEMBER_AWAY",
+                    severity=Health.WARN,
+                    summary=f"metadata has {len(self.members) - len(away)} of {len(self.members)} copies",
+                    next_step=f"return or replace {', '.join(away)}",
+                )
+            )
+        if self.repair.failures:
+            found.append(
+                HealthReason(
+                    code="REPAIR_FAILED",
+                    severity=Health.WARN,
+                    summary=f"{self.repair.failures} rebuilds ended in an error since the process started",
+                    next_step="see the log for `repair.` events",
+                )
+            )
+        return tuple(sorted(found, key=lambda reason: -reason.severity))
+
+    def health(self) -> Health:
+        """The worst of the reasons."""
+        return max((reason.severity for reason in self.reasons()), default=Health.OK)
+
+
+def _disk_reason(disk: DiskStatus) -> HealthReason | None:
+    if disk.state == "failed":
+        return HealthReason(
+            code="DISK_FAILED",
+            severity=Health.WARN,
+            summary=f"disk {disk.path} is neither read nor written",
+            next_step="return it, or put an empty directory or disk in its place: repair refills it",
+        )
+    if disk.state == "suspect":
+        return HealthReason(
+            code="DISK_SUSPECT",
+            severity=Health.WARN,
+            summary=f"disk {disk.path} failed or was late; nothing new is placed on it for a while",
+            next_step="see the log for `disk.` events; replace it when this repeats",
+        )
+    if disk.total_bytes and disk.free_bytes < disk.total_bytes // 20:
+        return HealthReason(
+            code="DISK_NEARLY_FULL",
+            severity=Health.WARN,
+            summary=f"disk {disk.path} has less than 5 % free",
+            next_step="delete data or add disks",
+        )
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FragmentReport:
+    """One fragment of one stripe, as an inspection found it."""
+
+    slot: int
+    disk: str
+    """The disk's directory; empty when the slot is away."""
+    state: str
+    """ok, bad or away."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StripeReport:
+    """One stripe that holds bytes of an inspected object."""
+
+    volume: str
+    record: int
+    profile: str
+    form: str
+    """packed or striped."""
+    length: int
+    """Object bytes it holds."""
+    fragments: tuple[FragmentReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectReport:
+    """One object version and its fragments."""
+
+    version_id: str
+    size: int
+    etag: str
+    stripes: tuple[StripeReport, ...]

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the background services say of themselves, over gRPC."""
+
+import grpc
+from drystone.lifecycle.v1 import lifecycle_pb2, lifecycle_pb2_grpc
+from drystone.replication.v1 import replication_pb2, replication_pb2_grpc
+from drystone_core.cell import ReclaimStatus, RepairStatus
+
+from drystone_runtime.rpc.channel import unary
+
+
+async def reclaim_status(channel: grpc.aio.Channel, *, timeout: float) -> ReclaimStatus:
+    """The lifecycle service's; Unavailable when it does not answer within `timeout` seconds."""
+    stub = lifecycle_pb2_grpc.LifecycleServiceStub(channel)
+    said: lifecycle_pb2.GetStatusResponse = await unary(
+        stub.GetStatus, lifecycle_pb2.GetStatusRequest(), timeout=timeout
+    )
+    return ReclaimStatus(
+        running=said.running,
+        passes=said.passes,
+        volumes_freed=said.volumes_freed,
+        stripes_freed=said.stripes_freed,
+        bytes_freed=said.bytes_freed,
+        failures=said.failures,
+    )
+
+
+async def repair_status(channel: grpc.aio.Channel, *, timeout: float) -> RepairStatus:
+    """The replication service's; Unavailable when it does not answer within `timeout` seconds."""
+    stub = replication_pb2_grpc.ReplicationServiceStub(channel)
+    said: replication_pb2.GetStatusResponse = await unary(
+        stub.GetStatus, replication_pb2.GetStatusRequest(), timeout=timeout
+    )
+    return RepairStatus(
+        running=said.running,
+        slots_pending=said.slots_pending,
+        slots_repaired=said.slots_repaired,
+        bytes_repaired=said.bytes_repaired,
+        failures=said.failures,
+    )

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A storage node over gRPC: small appends travel together in bulk calls, reads stream."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType
+
+import grpc
+from drystone.storage.v1 import storage_pb2 as pb
+from drystone.storage.v1 import storage_pb2_grpc
+from drystone_core.cell import DiskStatus, NodeStatus
+from drystone_core.extents import BlobRef
+from drystone_core.services import ReadChunk, SmallBlob
+
+from drystone_runtime.background import Background
+from drystone_runtime.rpc.blob_messages import blob_messages, blob_value
+from drystone_runtime.rpc.channel import stream, unary
+from drystone_runtime.rpc.coalesce import Coalescer
+from drystone_runtime.rpc.status import from_detail
+
+_KINDS = (pb.BLOB_KIND_DATA, pb.BLOB_KIND_MANIFEST, pb.BLOB_KIND_NAME, pb.BLOB_KIND_CHECKPOINT)
+_STATES: Mapping[int, str] = MappingProxyType(
+    {
+        pb.DISK_STATE_UNSPECIFIED: "unknown",
+        pb.DISK_STATE_HEALTHY: "healthy",
+        pb.DISK_STATE_SUSPECT: "suspect",
+        pb.DISK_STATE_FAILED: "failed",
+    }
+)
+
+
+class RpcStorage:
+    """Appends, reads and status of a storage node somewhere else."""
+
+    def __init__(self, *, channel: grpc.aio.Channel, background: Background, timeout: float = 30.0) -> None:
+        """`timeout`: seconds a call (a whole read) may take."""
+        self._stub = storage_pb2_grpc.StorageServiceStub(channel)
+        self._timeout = timeout
+        self._appends: Coalescer[SmallBlob, BlobRef] = Coalescer(
+            send=self._append_all, background=background, batch=128
+        )
+
+    def append(self, blob: SmallBlob) -> "asyncio.Future[BlobRef]":
+        """Durable on all slots when done."""
+        return self._appends.submit(blob)
+
+    async def read(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]:
+        """Verified bytes in order."""
+        request = pb.ReadRequest(blobs=blob_messages(blobs), start=start, length=length)
+        async for answer in stream(self._stub.Read, request, timeout=self._timeout):
+            yield ReadChunk(memoryview(answer.bytes), _nothing)
+
+    async def status(self) -> NodeStatus:
+        """Disks and volumes."""
+        answer: pb.GetStatusResponse = await unary(self._stub.GetStatus, pb.GetStatusRequest(), timeout=self._timeout)
+        disks = tuple(
+            DiskStatus(
+                disk_id=disk.disk_id,
+                path=disk.label,
+                state=_STATES[disk.state],
+                total_bytes=disk.total_bytes,
+                free_bytes=disk.free_bytes,
+            )
+            for disk in answer.disks
+        )
+        return NodeStatus(
+            profile=answer.profile,
+            disks=disks,
+            open_volumes=answer.open_volumes,
+            closed_volumes=answer.closed_volumes,
+            degraded_volumes=answer.degraded_volumes,
+        )
+
+    async def _append_all(self, batch: Sequence[SmallBlob]) -> list[BlobRef | BaseException]:
+        items = [
+            pb.AppendItem(
+                bucket_id=blob.header.bucket_id,
+                key=blob.header.key,
+                uid=blob.header.uid,
+                part=blob.header.part,
+                offset=blob.header.offset,
+                kind=_KINDS[blob.header.kind],
+                payload=bytes(blob.payload),
+                trailer=blob.trailer,
+            )
+            for blob in batch
+        ]
+        answer: pb.AppendResponse = await unary(self._stub.Append, pb.AppendRequest(items=items), timeout=self._timeout)
+        return [
+            blob_value(result.blob) if result.HasField("blob") else from_detail(result.error)
+            for result in answer.results
+        ]
+
+
+def _nothing() -> None:
+    """Bytes of a message need no giving back."""

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serves the operator's view over gRPC. What it shows comes from a Protocol, so that standalone and cluster share it."""
+
+from typing import Any, Protocol
+
+import grpc
+from drystone.admin.v1 import admin_pb2 as pb
+from drystone.admin.v1 import admin_pb2_grpc
+from drystone_core.cell import CellStatus, ObjectReport
+from drystone_core.ids import Key, VersionId
+from drystone_runtime.rpc.server import RpcService
+
+SERVICE = "drystone.admin.v1.AdminService"
+
+
+class AdminView(Protocol):
+    """What an operator may ask."""
+
+    async def status(self) -> CellStatus:
+        """One screen."""
+        ...
+
+    async def inspect_object(self, bucket: str, key: Key, version_id: VersionId | None) -> ObjectReport:
+        """Every fragment of one object version, read and verified; raises NoSuchBucket, NoSuchKey, NoSuchVersion."""
+        ...
+
+
+def admin_service(view: AdminView) -> RpcService:
+    """What an RpcServer registers."""
+    servicer = _Servicer(view)
+    return RpcService(
+        name=SERVICE, register=lambda server: admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)
+    )
+
+
+class _Servicer(admin_pb2_grpc.AdminServiceServicer):
+    def __init__(self, view: AdminView) -> None:
+        self._view = view
+
+    async def GetStatus(
+        self, request: pb.GetStatusRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetStatusResponse:
+        return _status_message(await self._view.status())
+
+    async def InspectObject(
+        self, request: pb.InspectObjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.InspectObjectResponse:
+        version = VersionId(request.version_id) if request.version_id else None
+        return _report_message(await self._view.inspect_object(request.bucket, Key(request.key), version))
+
+
+def _status_message(status: CellStatus) -> pb.GetStatusResponse:
+    node = status.node
+    return pb.GetStatusResponse(
+        health=_health(int(status.health())),
+        reasons=[
+            pb.HealthReason(
+                code=reason.code,
+                severity=_health(int(reason.severity)),
+                summary=reason.summary,
+                next_step=reason.next_step,
+            )
+            for reason in status.reasons()
+        ],
+        version=status.version,
+        cluster_id=status.cluster_id,
+        endpoint=status.endpoint,
+        profile=node.profile,
+        uptime_seconds=status.uptime_seconds,
+        disks=[
+            pb.Disk(
+                disk_id=disk.disk_id,
+                path=disk.path,
+                state=disk.state,
+                total_bytes=disk.total_bytes,
+                free_bytes=disk.free_bytes,
+            )
+            for disk in node.disks
+        ],
+        open_volumes=node.open_volumes,
+        closed_volumes=node.closed_volumes,
+        degraded_volumes=node.degraded_volumes,
+        members=[pb.Member(path=member.path, role=member.role, head=member.head) for member in status.members],
+        background=pb.Background(
+            repair_running=status.repair.running,
+            slots_pending=status.repair.slots_pending,
+            slots_repaired=status.repair.slots_repaired,
+            bytes_repaired=status.repair.bytes_repaired,
+            repair_failures=status.repair.failures,
+            bytes_freed=status.reclaim.bytes_freed,
+        ),
+        processes=[pb.Process(role=one.role, pid=one.pid, restarts=one.restarts) for one in status.processes],
+    )
+
+
+def _report_message(report: ObjectReport) -> pb.InspectObjectResponse:
+    return pb.InspectObjectResponse(
+        version_id=report.version_id,
+        size=report.size,
+        etag=report.etag,
+        stripes=[
+            pb.Stripe(
+                volume=stripe.volume,
+                record=stripe.record,
+                profile=stripe.profile,
+                form=stripe.form,
+                length=stripe.length,
+                fragments=[
+                    pb.Fragment(slot=part.slot, disk=part.disk, state=part.state, problem=part.problem)
+                    for part in stripe.fragments
+                ],
+            )
+            for stripe in report.stripes
+        ],
+    )
+
+
+def _health(number: int) -> pb.Health:
+    return (pb.HEALTH_UNSPECIFIED, pb.HEALTH_OK, pb.HEALTH_WARN, pb.HEALTH_ERROR)[number]

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serves a StorageService over gRPC. Items of a bulk append start together, so they share a stripe and its flush."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import grpc
+from drystone.storage.v1 import storage_pb2 as pb
+from drystone.storage.v1 import storage_pb2_grpc
+from drystone_core.cell import NodeStatus
+from drystone_core.errors import DrystoneError, ErrorCode, Refused
+from drystone_core.extents import PACK_LIMIT
+from drystone_core.ids import BucketId, Key, Uid
+from drystone_core.services import BlobHeader, SmallBlob, StorageService
+from drystone_runtime.rpc.blob_messages import blob_message, blob_values
+from drystone_runtime.rpc.server import RpcService
+from drystone_runtime.rpc.status import to_detail
+
+SERVICE = "drystone.storage.v1.StorageService"
+ITEMS = 1024
+_KINDS: Mapping[int, int] = MappingProxyType(
+    {
+        pb.BLOB_KIND_DATA: 0,
+        pb.BLOB_KIND_MANIFEST: 1,
+        pb.BLOB_KIND_NAME: 2,
+        pb.BLOB_KIND_CHECKPOINT: 3,
+    }
+)
+_STATES: Mapping[str, pb.DiskState] = MappingProxyType(
+    {
+        "healthy": pb.DISK_STATE_HEALTHY,
+        "suspect": pb.DISK_STATE_SUSPECT,
+        "failed": pb.DISK_STATE_FAILED,
+    }
+)
+
+
+def storage_service(storage: StorageService, status: Callable[[], Awaitable[NodeStatus]]) -> RpcService:
+    """What an RpcServer registers."""
+    servicer = _Servicer(storage, status)
+    return RpcService(
+        name=SERVICE,
+        register=lambda server: storage_pb2_grpc.add_StorageServiceServicer_to_server(servicer, server),
+    )
+
+
+class _Servicer(storage_pb2_grpc.StorageServiceServicer):
+    def __init__(self, storage: StorageService, status: Callable[[], Awaitable[NodeStatus]]) -> None:
+        self._storage = storage
+        self._status = status
+
+    async def Append(self, request: pb.AppendRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.AppendResponse:
+        if len(request.items) > ITEMS:
+            raise Refused(ErrorCode.INVALID_ARGUMENT, f"{len(request.items)} items in one call; at most {ITEMS}")
+        blobs = [_blob(item) for item in request.items]
+        settled = await asyncio.gather(*(self._storage.append(blob) for blob in blobs), return_exceptions=True)
+        results = []
+        for result in settled:
+            if isinstance(result, DrystoneError):
+                results.append(pb.AppendResult(error=to_detail(result)))
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                results.append(pb.AppendResult(blob=blob_message(result)))
+        return pb.AppendResponse(results=results)
+
+    async def Read(
+        self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.ReadResponse]:
+        async for chunk in self._storage.read(blob_values(request.blobs), request.start, request.length):
+            try:
+                answer = pb.ReadResponse(bytes=bytes(chunk.data))
+            finally:
+                chunk.release()
+            yield answer
+
+    async def GetStatus(
+        self, request: pb.GetStatusRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetStatusResponse:
+        status = await self._status()
+        disks = [
+            pb.DiskStatus(
+                disk_id=disk.disk_id,
+                label=disk.path,
+                state=_STATES.get(disk.state, pb.DISK_STATE_UNSPECIFIED),
+                total_bytes=disk.total_bytes,
+                free_bytes=disk.free_bytes,
+            )
+            for disk in status.disks
+        ]
+        return pb.GetStatusResponse(
+            disks=disks,
+            open_volumes=status.open_volumes,
+            closed_volumes=status.closed_volumes,
+            degraded_volumes=status.degraded_volumes,
+            profile=status.profile,
+        )
+
+
+def _blob(item: pb.AppendItem) -> SmallBlob:
+    kind = _KINDS.get(item.kind)
+    if kind is None:
+        raise Refused(ErrorCode.INVALID_ARGUMENT, "an append names no kind of blob")
+    if len(item.payload) > PACK_LIMIT:
+        raise Refused(ErrorCode.ENTITY_TOO_LARGE, f"at most {PACK_LIMIT} bytes are appended in one message")
+    header = BlobHeader(
+        bucket_id=BucketId(item.bucket_id),
+        key=Key(item.key),
+        uid=Uid(item.uid),
+        part=item.part,
+        offset=item.offset,
+        kind=kind,
+    )
+    return SmallBlob(header=header, payload=item.payload, trailer=item.trailer)
