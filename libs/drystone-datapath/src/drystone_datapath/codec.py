@@ -231,3 +231,17 @@ def _load_isal() -> Any:
     lib.gf_mul.argtypes = [ctypes.c_ubyte, ctypes.c_ubyte]
     lib.gf_mul.restype = ctypes.c_ubyte
     return lib
+
+
+class Codecs:
+    """One Codec per profile, made at first use (a probe costs about a millisecond)."""
+
+    def __init__(self) -> None:
+        self._made: dict[Profile, Codec] = {}
+
+    def get(self, profile: Profile) -> Codec:
+        """The codec of `profile`."""
+        codec = self._made.get(profile)
+        if codec is None:
+            codec = self._made[profile] = Codec(profile)
+        return codec
