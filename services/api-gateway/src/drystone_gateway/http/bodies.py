@@ -291,6 +291,22 @@ class IncomingBody:
             waiter.set_result(count)
 
 
+def open_body(
+    source: BodySource, length: int | None, expects_continue: bool, buffer: bytearray, at: int, end: int
+) -> tuple[ArrivedBody | IncomingBody, int]:
+    """The body that begins at buffer[at:end], and where what arrived of it ends."""
+    if length == 0:
+        return ArrivedBody(), at
+    if length is not None and end - at >= length:
+        with memoryview(buffer) as view:
+            return ArrivedBody(bytes(view[at : at + length])), at + length
+    body = IncomingBody(source, length, expects_continue)
+    if at < end:
+        with memoryview(buffer) as view:
+            at += body.feed(view[at:end])
+    return body, at
+
+
 def incomplete_body() -> Refused:
     """The client stopped early."""
     return Refused(ErrorCode.INCOMPLETE_BODY, "You did not provide the number of bytes specified by the request.")

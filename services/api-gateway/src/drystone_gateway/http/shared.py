@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all connections of one server share: settings, counters, the handler, request ids, one read buffer."""
 
+import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from drystone_core.errors import DrystoneError
+from drystone_core.errors import DrystoneError, ErrorCode
 from drystone_core.ports import Clock, Entropy
 from drystone_gateway.http.messages import Handler, Request, Response
 from drystone_gateway.http.pacing import Pace
-from drystone_gateway.http.responses import ResponseHeads
+from drystone_gateway.http.responses import ResponseHeads, refusal
 
 if TYPE_CHECKING:
     from drystone_gateway.http.connection import Connection
+
+log = logging.getLogger(__name__)
 
 READ_BUFFER = 144 * 1024
 """Bytes read at once: a packed blob and its head. Shared, for reading and handling what was read do not interleave."""
@@ -129,3 +132,21 @@ class Shared:
 
     def __post_init__(self) -> None:
         self.view = memoryview(self.buffer)
+
+    def render_failure(self, request: Request, failure: BaseException) -> Response:
+        """The answer to what a handler raised."""
+        if isinstance(failure, DrystoneError):
+            expected = failure
+        else:
+            self.stats.errors += 1
+            log.error("http.handler_failed request_id=%s", request.request_id, exc_info=failure)
+            expected = DrystoneError(ErrorCode.INTERNAL_ERROR)
+        try:
+            return self.render_error(request, expected)
+        except Exception as unrendered:
+            log.error("http.error_not_rendered request_id=%s", request.request_id, exc_info=unrendered)
+            return self.refusal(request, 500, ErrorCode.INTERNAL_ERROR, "We encountered an internal error.")
+
+    def refusal(self, request: Request, status: int, code: ErrorCode, message: str) -> Response:
+        """A small error of our own."""
+        return refusal(status, code.value, message, request.request_id, self.host_id)
