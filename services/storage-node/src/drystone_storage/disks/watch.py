@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is thought of each disk: looked at once a second through its path, told of every failure.
+
+States of a disk (DiskUnit.state)
+  HEALTHY --error or lateness--> SUSPECT --backoff over and looked at--> HEALTHY
+  any --identity unreadable, another disk, or a call that hangs--> FAILED --the same identity again--> SUSPECT or HEALTHY
+Invariants
+  W1  The look goes through the path: an unmounted or replaced directory is FAILED although open files go on working.
+  W2  A hung lane is not given more looks: its queue does not grow.
+  W3  The pause after errors doubles with each further one and starts over after a calm day.
+"""
+
+import errno
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from drystone_core.ids import DiskId
+from drystone_core.placement import DiskChoice
+from drystone_core.ports import Clock, Lanes
+from drystone_datapath.volume import DiskState, DiskUnit
+from drystone_storage.disks.survey import probe
+from drystone_storage.settings import WatchSettings
+
+log = logging.getLogger(__name__)
+_DAY = 86_400.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(slots=True, eq=False)
+class Watched:
+    """One disk and what is known about it."""
+
+    unit: DiskUnit
+    free: int = 0
+    total: int = 0
+    errors: int = 0
+    """Failures since the last calm day."""
+    last_error: float = float("-inf")
+    avoid_until: float = float("-inf")
+    """Nothing is placed on it before (monotonic)."""
+    only_late: bool = True
+    """It was late, never wrong: may be used when too few others are left."""
+    reason: str = ""
+    """Why it is not HEALTHY."""
+    draining: bool = False
+    empty_since: float | None = None
+    """A FAILED disk's path shows a readable directory without this disk since then."""
+
+
+class DiskWatch:
+    """All disks of the node."""
+
+    def __init__(
+        self,
+        *,
+        lanes: Lanes,
+        clock: Clock,
+        settings: WatchSettings,
+        on_failed: Callable[[DiskUnit], None],
+        on_returned: Callable[[DiskUnit], None],
+    ) -> None:
+        self._lanes, self._clock, self._settings = lanes, clock, settings
+        self._on_failed, self._on_returned = on_failed, on_returned
+        self._disks: dict[DiskId, Watched] = {}
+
+    @property
+    def disks(self) -> list[Watched]:
+        """In the order they were added."""
+        return list(self._disks.values())
+
+    def add(self, unit: DiskUnit) -> Watched:
+        """Begin to watch a disk."""
+        watched = self._disks[unit.disk_id] = Watched(unit)
+        if unit.state is DiskState.SUSPECT:
+            watched.avoid_until = self._clock.monotonic() + self._settings.error_backoff
+        return watched
+
+    def remove(self, unit: DiskUnit) -> None:
+        """Its place was taken by another disk."""
+        self._disks.pop(unit.disk_id, None)
+
+    def get(self, disk_id: DiskId) -> Watched | None:
+        return self._disks.get(disk_id)
+
+    def failed(self, unit: DiskUnit, error: BaseException) -> None:
+        """A call on the disk failed or was late."""
+        watched = self._disks.get(unit.disk_id)
+        if watched is None:
+            return
+        now, settings = self._clock.monotonic(), self._settings
+        if isinstance(error, OSError) and error.errno in _FULL:
+            watched.avoid_until = max(watched.avoid_until, now + settings.full_backoff)
+            watched.reason = "full"
+            return
+        if now - watched.last_error > _DAY:
+            watched.errors, watched.only_late = 0, True
+        late = isinstance(error, TimeoutError)
+        watched.only_late = watched.only_late and late
+        if watched.avoid_until > now and watched.last_error > now - 5.0:
+            return  # one event, told by several volumes
+        base = settings.late_backoff if late else settings.error_backoff
+        pause = min(base * 2.0 ** min(watched.errors, 16), settings.most_backoff)
+        watched.errors += 1
+        watched.last_error = now
+        watched.avoid_until = max(watched.avoid_until, now + pause)
+        watched.reason = "late" if late else repr(error)
+        if unit.state is DiskState.HEALTHY:
+            unit.state = DiskState.SUSPECT
+        log.warning("disk.suspect", extra={"disk": unit.label, "reason": watched.reason, "pause_s": pause})
+
+    def choices(self, need: int, *, leave_out: Sequence[DiskId] = (), late_too: bool = False) -> list[DiskChoice]:
+        """The disks as placement sees them; usable ones have `need` bytes beyond the reserve."""
+        now = self._clock.monotonic()
+        found = []
+        for disk_id, watched in self._disks.items():
+            free = watched.free - self._settings.reserve_of(watched.total)
+            sound = self.placeable(watched, now, late_too=late_too) and disk_id not in leave_out
+            found.append(DiskChoice(disk_id=disk_id, free=max(free, 0), usable=sound and free >= need))
+        return found
+
+    def placeable(self, watched: Watched, now: float, *, late_too: bool = False) -> bool:
+        """May new data go to the disk, space aside?"""
+        state = watched.unit.state
+        if watched.draining or state is DiskState.FAILED:
+            return False
+        if late_too and watched.only_late and watched.unit.lane.busy_since() is None:
+            return True
+        return state is DiskState.HEALTHY and watched.avoid_until <= now
+
+    def crowded(self, unit: DiskUnit) -> bool:
+        """Below its reserve: nothing more is appended."""
+        watched = self._disks.get(unit.disk_id)
+        return watched is not None and watched.total > 0 and (watched.free < self._settings.reserve_of(watched.total))
+
+    async def run(self) -> None:
+        """Look at every disk, for ever."""
+        while True:
+            await self.look()
+            await self._clock.sleep(self._settings.every)
+
+    async def look(self) -> None:
+        """One look at every disk whose lane is not stuck."""
+        now = self._clock.monotonic()
+        asked: list[Watched] = []
+        for watched in self._disks.values():
+            since = watched.unit.lane.busy_since()
+            if since is not None and now - since > self._settings.hung:
+                self._fail(watched, f"a call hangs for {now - since:.0f} s")
+            elif since is None or now - since < self._settings.every:
+                asked.append(watched)
+        calls = [(w.unit.lane, partial(probe, w.unit.disk, w.unit.disk_id)) for w in asked]
+        results = await self._lanes.scatter(calls, deadline=now + self._settings.patience)
+        for watched, result in zip(asked, results, strict=True):
+            if isinstance(result, TimeoutError):
+                continue  # busy; the next look tells whether it hangs
+            if isinstance(result, BaseException):
+                gone = isinstance(result, FileNotFoundError)
+                if watched.empty_since is None or not gone:
+                    watched.empty_since = now if gone else None
+                self._fail(watched, str(result))
+            else:
+                watched.free, watched.total = result
+                watched.empty_since = None
+                self._seen(watched)
+
+    def _fail(self, watched: Watched, reason: str) -> None:
+        if watched.unit.state is DiskState.FAILED:
+            return
+        watched.unit.state = DiskState.FAILED
+        watched.reason = reason
+        log.error("disk.failed", extra={"disk": watched.unit.label, "reason": reason})
+        self._on_failed(watched.unit)
+
+    def _seen(self, watched: Watched) -> None:
+        unit, now = watched.unit, self._clock.monotonic()
+        if unit.state is DiskState.FAILED:
+            unit.state = DiskState.SUSPECT if watched.avoid_until > now else DiskState.HEALTHY
+            log.warning("disk.returned", extra={"disk": unit.label})
+            self._on_returned(unit)
+        if unit.state is DiskState.SUSPECT and watched.avoid_until <= now:
+            unit.state = DiskState.HEALTHY
+        if unit.state is DiskState.HEALTHY:
+            watched.reason = ""

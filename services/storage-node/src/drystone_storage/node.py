@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The storage node: durable blobs in, verified bytes out, whatever single disks do. The direct form of StorageService.
+
+Invariants
+  N1  What was acknowledged is durable on all k+m slots of its volume; a failing volume costs latency, not an error (R3).
+  N2  A retry appends a new blob to another volume; what the broken volume holds of it is never named.
+  N3  Retries are bounded; then Unavailable. Reads go on whatever happens to writes.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Generator, Sequence
+from typing import Any
+
+from drystone_core.cell import DiskStatus, NodeStatus
+from drystone_core.errors import Unavailable
+from drystone_core.extents import BlobRef, StripedExtent
+from drystone_core.ids import make_blob_id
+from drystone_core.services import BlobHeader, BlobWriter, ReadChunk, SmallBlob
+from drystone_datapath.buffers import PIECE_BYTES, READ_BYTES, BufferPool
+from drystone_datapath.codec import Codecs
+from drystone_datapath.faults import DamagedFragment, VolumeBroken, VolumeUnusable
+from drystone_datapath.pack import Piece
+from drystone_datapath.read import Reader
+from drystone_datapath.volume import DiskState, DiskUnit, Volume, VolumeState
+from drystone_datapath.write import StripedWriter
+from drystone_storage.disks.store import Store, adopt_online, open_store
+from drystone_storage.disks.watch import DiskWatch
+from drystone_storage.settings import StorageSettings
+from drystone_storage.volumes.open_volumes import LatenessCap, OpenVolumes
+from drystone_storage.volumes.opening import VolumeOpener
+from drystone_storage.volumes.registry import LoadReport, SlotPlace, VolumeRegistry
+from drystone_storage.world import World
+
+log = logging.getLogger(__name__)
+_TICK = 0.25
+
+
+def build(settings: StorageSettings, world: World) -> "StorageNode":
+    """A node that has touched nothing yet; `start()` opens its disks."""
+    return StorageNode(settings=settings, world=world)
+
+
+class StorageNode:
+    """StorageService in the same process."""
+
+    def __init__(self, *, settings: StorageSettings, world: World) -> None:
+        self._settings, self._world = settings, world
+        self.codecs = Codecs()
+        self.registry = VolumeRegistry(lanes=world.lanes, clock=world.clock, open_files=settings.open_files)
+        self.watch = DiskWatch(
+            lanes=world.lanes,
+            clock=world.clock,
+            settings=settings.watch,
+            on_failed=self._disk_failed,
+            on_returned=self._disk_returned,
+        )
+        self._opener = VolumeOpener(
+            world=world,
+            watch=self.watch,
+            registry=self.registry,
+            codecs=self.codecs,
+            settings=settings.open,
+            append=settings.append,
+        )
+        cap = LatenessCap(settings.open.late_closings)
+        self._packs = self._chain("packs", cap)
+        self._pieces = self._chain("pieces", cap)
+        self._piece_pool = BufferPool(size=PIECE_BYTES, count=settings.piece_buffers)
+        self.reader = Reader(
+            volumes=self.registry,
+            lanes=world.lanes,
+            clock=world.clock,
+            codecs=self.codecs,
+            buffers=BufferPool(size=READ_BYTES, count=settings.read_buffers),
+            on_failure=self._read_failed,
+        )
+        self.read_now = self.reader.read_now
+        """The reader's own method: the hot path pays no hop."""
+        self.store: Store | None = None
+        self.loaded = LoadReport()
+        self._draining = True
+
+    async def start(self) -> None:
+        """Open (or initialise) the disks, find the volumes, close what was left open, begin to watch.
+
+        Raises DisksRefused with everything that is wrong.
+        """
+        settings, background = self._settings, self._world.background
+        self.store = await open_store(
+            self._world, settings.paths, profile=settings.profile, add_disks=settings.add_disks
+        )
+        self._opener.profile = self.store.profile
+        for unit in self.store.units:
+            self.watch.add(unit)
+        await self.watch.look()
+        self.loaded = await self.registry.load([u for u in self.store.units if u.state is not DiskState.FAILED])
+        background.keep("disks.watch", self.watch.run)
+        background.keep("volumes.tick", self._run_ticks)
+        self._draining = False
+
+    async def drain(self) -> None:
+        """Take no more blobs; close the open volumes. Reads go on."""
+        self._draining = True
+        await self._packs.stop()
+        await self._pieces.stop()
+
+    async def stop(self) -> None:
+        """Drain, end the background tasks."""
+        await self.drain()
+        await self._world.background.stop()
+
+    def append(self, blob: SmallBlob) -> Awaitable[BlobRef]:
+        """Durable on all k+m slots when it returns. Begins at once, whether awaited yet or not."""
+        appender = self._packs.current
+        if appender is not None:
+            try:
+                return _Appended(self, blob, appender.append(blob))
+            except (VolumeBroken, VolumeUnusable):
+                pass
+        return self._append_slowly(blob)
+
+    def writer(self, header: BlobHeader, *, expected: int) -> BlobWriter:
+        """For a blob of more than PACK_LIMIT bytes."""
+        if self._draining:
+            raise Unavailable("the storage node is stopping")
+        return StripedWriter(
+            header=header,
+            blob_id=make_blob_id(self._world.clock.wall_us(), self._world.entropy.token(8)),
+            expected=expected,
+            sink=self._append_piece,
+            pool=self._piece_pool,
+        )
+
+    def read(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]:
+        """Verified bytes in chunks of at most 1 MiB."""
+        return self.reader.read(blobs, start, length)
+
+    async def status(self) -> NodeStatus:
+        """What `drystone status` shows of this node."""
+        volumes = self.registry.volumes()
+        open_volumes = sum(volume.state is VolumeState.OPEN for volume in volumes)
+        degraded = sum(any(_away(slot) for slot in volume.slots) for volume in volumes)
+        return NodeStatus(
+            profile=self._opener.profile.name,
+            disks=tuple(
+                DiskStatus(
+                    disk_id=watched.unit.disk_id,
+                    path=watched.unit.label,
+                    state=watched.unit.state.value,
+                    total_bytes=watched.total,
+                    free_bytes=watched.free,
+                )
+                for watched in self.watch.disks
+            ),
+            open_volumes=open_volumes,
+            closed_volumes=len(volumes) - open_volumes,
+            degraded_volumes=degraded,
+        )
+
+    async def close_open_volume(self, volume: Volume) -> None:
+        """Leave a volume that is open (repair asks: a slot of it is damaged); closed when this returns."""
+        for chain in (self._packs, self._pieces):
+            await chain.leave(volume)
+
+    async def _append_slowly(self, blob: SmallBlob) -> BlobRef:
+        """Append to whatever volume takes it; Unavailable after `tries` (N3)."""
+        for _ in range(self._settings.open.tries):
+            appender = await self._packs.usable()
+            try:
+                return await appender.append(blob)
+            except (VolumeBroken, VolumeUnusable) as error:
+                log.info("append.again", extra={"reason": str(error)})
+        raise Unavailable("no volume took the blob; disks keep failing")
+
+    async def _append_piece(self, piece: Piece) -> StripedExtent:
+        for _ in range(self._settings.open.tries):
+            appender = await self._pieces.usable()
+            try:
+                return await appender.append_piece(piece)
+            except (VolumeBroken, VolumeUnusable) as error:
+                log.info("append.piece_again", extra={"reason": str(error)})
+        raise Unavailable("no volume took the piece; disks keep failing")
+
+    def _chain(self, name: str, cap: LatenessCap) -> OpenVolumes:
+        return OpenVolumes(
+            name=name,
+            world=self._world,
+            opener=self._opener,
+            registry=self.registry,
+            watch=self.watch,
+            cap=cap,
+            settings=self._settings.open,
+            volume_limit=self._settings.append.volume_limit,
+        )
+
+    async def _run_ticks(self) -> None:
+        while True:
+            self._packs.tick()
+            self._pieces.tick()
+            await self._adopt_replacements()
+            await self._world.clock.sleep(_TICK)
+
+    async def _adopt_replacements(self) -> None:
+        """A failed disk whose path shows an empty directory long enough is replaced by it (A2)."""
+        patience, store = self._settings.watch.adopt_after, self.store
+        if not patience or store is None:
+            return
+        now = self._world.clock.monotonic()
+        for watched in self.watch.disks:
+            if watched.empty_since is None or now - watched.empty_since < patience:
+                continue
+            disk = next((d for d in store.disks if d.unit is watched.unit), None)
+            taken = await adopt_online(self._world, store, disk) if disk is not None else None
+            watched.empty_since = now
+            if taken is not None and disk is not None:
+                self.watch.remove(disk.unit)
+                self.registry.forget_disk(disk.unit)
+                self.watch.add(taken.unit)
+
+    def _disk_failed(self, unit: DiskUnit) -> None:
+        self._packs.tick()
+        self._pieces.tick()
+
+    def _disk_returned(self, unit: DiskUnit) -> None:
+        self._world.background.once("registry.rejoin", self.registry.load([unit]))
+
+    def _read_failed(self, volume: Volume, index: int, error: BaseException) -> None:
+        """A fragment could not be read: damage is repair's, errors and lateness are the disk's."""
+        slot = volume.slots[index]
+        if isinstance(error, DamagedFragment | FileNotFoundError):
+            self.registry.bad[SlotPlace(volume.volume_id, index)] = str(error)
+            log.warning("fragment.bad", extra={"volume": f"{volume.volume_id:016x}", "slot": index, "why": str(error)})
+        elif slot is not None and not isinstance(error, TimeoutError):
+            self.watch.failed(slot.unit, error)
+
+
+class _Appended:
+    """The appender's future; when it fails with the volume, the blob goes elsewhere, inside the waiting task."""
+
+    __slots__ = ("_blob", "_future", "_node")
+
+    def __init__(self, node: StorageNode, blob: SmallBlob, future: Any) -> None:
+        self._node, self._blob, self._future = node, blob, future
+
+    def __await__(self) -> Generator[Any, None, BlobRef]:
+        try:
+            found: BlobRef = yield from self._future.__await__()
+            return found
+        except (VolumeBroken, VolumeUnusable):
+            pass
+        return (yield from self._node._append_slowly(self._blob).__await__())
+
+
+def _away(slot: Any) -> bool:
+    return slot is None or slot.unit.state is DiskState.FAILED

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be set about a storage node; every limit has its default here."""
+
+from dataclasses import dataclass, field
+
+from drystone_core.profiles import Profile
+from drystone_datapath.append import AppendSettings
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchSettings:
+    """How disks are watched. Seconds, bytes."""
+
+    every: float = 1.0
+    """Between two looks at each disk."""
+    patience: float = 0.9
+    """For one look; a lane busy longer than `hung` is not even asked."""
+    hung: float = 5.0
+    """One call on a lane that runs longer makes the disk FAILED until it ends."""
+    error_backoff: float = 600.0
+    """After an error nothing is placed on the disk for so long, doubling up to `most_backoff`."""
+    late_backoff: float = 60.0
+    """The same after lateness."""
+    most_backoff: float = 86_400.0
+    full_backoff: float = 20.0
+    """After ENOSPC although the file system claims space."""
+    adopt_after: float = 30.0
+    """A failed disk whose path shows an empty directory for so long is replaced by it (when A2 allows); 0 = never."""
+    reserve: int = 0
+    """Bytes kept free on each disk; 0 = 2 % of it, at most 4 GiB, at least 64 MiB."""
+
+    def reserve_of(self, total: int) -> int:
+        """Bytes below which nothing is appended to a disk of `total` bytes."""
+        return self.reserve or max(64 * MIB, min(total // 50, 4 * GIB))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSettings:
+    """How volumes are opened and left."""
+
+    create_deadline: float = 5.0
+    tries: int = 6
+    """Volumes tried for one blob before the client is told 503."""
+    late_closings: int = 8
+    """Closings for lateness a minute in the whole cell; beyond that new volumes wait. Errors are not counted."""
+    spare_at: float = 0.75
+    """Share of the limit at which the next volume is made ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSettings:
+    """A storage node."""
+
+    paths: tuple[str, ...]
+    profile: Profile | None = None
+    """For a new store; None = by the number of disks."""
+    add_disks: bool = False
+    piece_buffers: int = 16
+    """Bounds the memory of all writers: 8 MiB each."""
+    read_buffers: int = 64
+    """1 MiB each."""
+    open_files: int = 512
+    """Shard files kept open for reading, per disk."""
+    append: AppendSettings = field(default_factory=AppendSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    open: OpenSettings = field(default_factory=OpenSettings)

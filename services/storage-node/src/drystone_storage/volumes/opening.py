@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening volumes: a disk set chosen by placement, files made on it, other disks when one refuses.
+
+Invariants
+  O1  A volume is appended to only after all its k+m headers are durable (datapath F1).
+  O2  A disk that refused is told to the watch and left out of the next try.
+  O3  Too few disks is Unavailable; too few only for want of space is Unavailable with InsufficientStorage.
+"""
+
+import logging
+
+from drystone_core.errors import ErrorCode, Unavailable
+from drystone_core.ids import DiskId, VolumeId, volume_text
+from drystone_core.placement import Placement, place_volume
+from drystone_core.profiles import Profile
+from drystone_datapath.append import Appender, AppendSettings, OnFailure
+from drystone_datapath.codec import Codecs
+from drystone_datapath.faults import VolumeBroken
+from drystone_datapath.volume import Volume
+from drystone_datapath.volume_files import create_volume
+from drystone_storage.disks.watch import DiskWatch
+from drystone_storage.settings import OpenSettings
+from drystone_storage.volumes.registry import VolumeRegistry
+from drystone_storage.world import World
+
+log = logging.getLogger(__name__)
+_SHARD_ROOM = 1 << 20
+"""Free bytes beyond its reserve a disk needs for a new shard file."""
+
+
+class VolumeOpener:
+    """Makes new volumes of this node."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        watch: DiskWatch,
+        registry: VolumeRegistry,
+        codecs: Codecs,
+        settings: OpenSettings,
+        append: AppendSettings,
+    ) -> None:
+        self._world, self._watch, self._registry = world, watch, registry
+        self._codecs, self._settings, self._append = codecs, settings, append
+        self.profile = Profile(1, 0)
+        """The store's; set when its disks are opened."""
+
+    async def create(self) -> Volume:
+        """A new volume on healthy disks, registered; Unavailable when there are too few (O3)."""
+        refused: list[DiskId] = []
+        while True:
+            placement = self._place(refused)
+            units = [watched.unit for disk_id in placement.disks if (watched := self._watch.get(disk_id))]
+            volume_id = VolumeId(int.from_bytes(self._world.entropy.token(8), "big"))
+            try:
+                volume = await create_volume(
+                    volume_id=volume_id,
+                    profile=placement.profile,
+                    units=units,
+                    lanes=self._world.lanes,
+                    clock=self._world.clock,
+                    entropy=self._world.entropy,
+                    deadline=self._settings.create_deadline,
+                )
+            except VolumeBroken as broken:
+                for slot, error in broken.failures.items():
+                    self._watch.failed(units[slot], error)
+                    refused.append(units[slot].disk_id)
+                continue
+            self._registry.add(volume)
+            log.info("volume.opened", extra={"volume": volume_text(volume_id), "profile": placement.profile.name})
+            return volume
+
+    def appender(self, volume: Volume, on_failure: OnFailure) -> Appender:
+        """The one appender of a volume just created."""
+        return Appender(
+            volume=volume,
+            codec=self._codecs.get(volume.profile),
+            lanes=self._world.lanes,
+            clock=self._world.clock,
+            entropy=self._world.entropy,
+            on_failure=on_failure,
+            settings=self._append,
+        )
+
+    def _place(self, refused: list[DiskId]) -> Placement:
+        """Healthy disks; disks that were only late when too few others are left."""
+        for late_too in (False, True):
+            choices = self._watch.choices(_SHARD_ROOM, leave_out=refused, late_too=late_too)
+            placement = place_volume(self.profile, choices, self._draw)
+            if placement is not None:
+                return placement
+        sound = sum(choice.usable for choice in self._watch.choices(-(1 << 62), leave_out=refused, late_too=True))
+        need = self.profile.m + 1
+        if sound >= need:
+            raise Unavailable("the disks are full", ErrorCode.INSUFFICIENT_STORAGE)
+        raise Unavailable(f"{sound} disks can be written, {need} are needed")
+
+    def _draw(self) -> float:
+        return self._world.entropy.uniform(0.0, 1.0)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All volumes of this node by id: what readers look up, what restart finds again.
+
+Invariants
+  R1  A volume found on disk is CLOSED: every slot at hand gets its close flag before anything else happens to it (R3).
+  R2  Nothing is truncated or deleted here except shard files of volumes known to be retired.
+  R3  Two shard files of one slot: the one met first stays in use, the other is left alone and reported.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from drystone_core.errors import Damaged
+from drystone_core.formats.shard import shard_name
+from drystone_core.ids import DiskId, VolumeId, volume_text
+from drystone_core.ports import Clock, Lanes
+from drystone_datapath.volume import DiskState, DiskUnit, Slot, Volume, VolumeState
+from drystone_datapath.volume_files import OpenedShard, assemble_volume, write_close_flags
+from drystone_storage.volumes.shard_files import (
+    CachedFile,
+    FileCache,
+    Listing,
+    list_shards,
+    note_retired,
+    remove_shard,
+)
+
+log = logging.getLogger(__name__)
+_LOAD_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPlace:
+    """A slot of a volume."""
+
+    volume: VolumeId
+    slot: int
+
+
+@dataclass(slots=True, kw_only=True)
+class LoadReport:
+    """What a start found."""
+
+    volumes: int = 0
+    closed: int = 0
+    """Volumes that had been left open."""
+    damaged: list[tuple[str, VolumeId, int, str]] = field(default_factory=list)
+    """(disk, volume, slot, why)."""
+    silent: list[str] = field(default_factory=list)
+    """Disks that did not answer."""
+
+
+class VolumeRegistry:
+    """The node's volumes; implements VolumeMap."""
+
+    def __init__(self, *, lanes: Lanes, clock: Clock, open_files: int = 512) -> None:
+        self._lanes, self._clock, self._open_files = lanes, clock, open_files
+        self._volumes: dict[VolumeId, Volume] = {}
+        self.get = self._volumes.get
+        """The dict's own method: a look-up on the read path is one C call."""
+        self._caches: dict[DiskId, FileCache] = {}
+        self.retired: set[VolumeId] = set()
+        self.bad: dict[SlotPlace, str] = {}
+        """Slots whose file is damaged, and why; repair rebuilds them."""
+
+    def __len__(self) -> int:
+        return len(self._volumes)
+
+    def volumes(self) -> list[Volume]:
+        """All of them, by id."""
+        return [self._volumes[volume_id] for volume_id in sorted(self._volumes)]
+
+    def add(self, volume: Volume) -> None:
+        """A volume just created."""
+        self._volumes[volume.volume_id] = volume
+
+    async def load(self, units: Sequence[DiskUnit]) -> LoadReport:
+        """Take in the shard files of these disks (all at start, one that came back later), closing what was left open."""
+        report = LoadReport()
+        calls = [(unit.lane, partial(list_shards, unit.disk, self._cache(unit))) for unit in units]
+        results = await self._lanes.scatter(calls, deadline=self._clock.monotonic() + _LOAD_SECONDS)
+        listings: list[tuple[DiskUnit, Listing]] = []
+        for unit, result in zip(units, results, strict=True):
+            if isinstance(result, BaseException):
+                unit.state = DiskState.FAILED
+                report.silent.append(unit.label)
+                log.error("registry.disk_unreadable", extra={"disk": unit.label, "reason": repr(result)})
+            else:
+                listings.append((unit, result))
+                self.retired |= result.retired
+        await self._remove_retired(listings)
+        left_open = self._take_in(listings, report)
+        for volume in left_open:
+            await write_close_flags(volume, lanes=self._lanes, clock=self._clock)
+        report.closed, report.volumes = len(left_open), len(self._volumes)
+        return report
+
+    def replace_slot(self, volume: Volume, slot: int, unit: DiskUnit) -> None:
+        """The slot's file now lies (rebuilt, verified, renamed) on `unit`."""
+        file = CachedFile(unit.disk, shard_name(volume.volume_id, slot), self._cache(unit))
+        volume.slots[slot] = Slot(slot, unit, file)
+        self.bad.pop(SlotPlace(volume.volume_id, slot), None)
+
+    def forget_disk(self, unit: DiskUnit) -> None:
+        """The disk was replaced: its slots are missing from now on."""
+        for volume in self._volumes.values():
+            for index, slot in enumerate(volume.slots):
+                if slot is not None and slot.unit is unit:
+                    volume.slots[index] = None
+
+    def settle(self, volume: Volume) -> None:
+        """A volume just closed: its files move under the cache, so that open files stay bounded."""
+        for slot in volume.slots:
+            if slot is not None and not isinstance(slot.file, CachedFile):
+                name = shard_name(volume.volume_id, slot.index)
+                slot.file = CachedFile(slot.unit.disk, name, self._cache(slot.unit))
+
+    async def retire(self, volume: Volume, units: Iterable[DiskUnit]) -> None:
+        """Delete a volume all of whose blobs are dead: remembered on all disks at hand first, then removed everywhere."""
+        at_hand = [unit for unit in units if unit.state is not DiskState.FAILED]
+        deadline = self._clock.monotonic() + _LOAD_SECONDS
+        calls = [(unit.lane, partial(note_retired, unit.disk, volume.volume_id)) for unit in at_hand]
+        results = await self._lanes.scatter(calls, deadline=deadline)
+        noted = sum(not isinstance(result, BaseException) for result in results)
+        if noted < min(len(at_hand), volume.profile.m + 1) or not noted:
+            raise Damaged(f"the retirement of volume {volume_text(volume.volume_id)} could not be recorded")
+        volume.state = VolumeState.RETIRED
+        self.retired.add(volume.volume_id)
+        self._volumes.pop(volume.volume_id, None)
+        slots = [slot for slot in volume.slots if slot is not None and slot.unit.state is not DiskState.FAILED]
+        removals = [(s.unit.lane, partial(remove_shard, s.unit.disk, volume.volume_id, s.index)) for s in slots]
+        await self._lanes.scatter(removals, deadline=deadline)
+
+    def _cache(self, unit: DiskUnit) -> FileCache:
+        cache = self._caches.get(unit.disk_id)
+        if cache is None:
+            cache = self._caches[unit.disk_id] = FileCache(self._open_files)
+        return cache
+
+    async def _remove_retired(self, listings: Sequence[tuple[DiskUnit, Listing]]) -> None:
+        """Stale shard files of a disk that was away while their volume was retired."""
+        removals = []
+        for unit, listing in listings:
+            stale = [shard for shard in listing.shards if shard.header.volume in self.retired]
+            listing.shards = [shard for shard in listing.shards if shard.header.volume not in self.retired]
+            removals += [
+                (unit.lane, partial(remove_shard, unit.disk, shard.header.volume, shard.header.slot)) for shard in stale
+            ]
+        if removals:
+            await self._lanes.scatter(removals, deadline=self._clock.monotonic() + _LOAD_SECONDS)
+
+    def _take_in(self, listings: Sequence[tuple[DiskUnit, Listing]], report: LoadReport) -> list[Volume]:
+        """Enter the shards; returns the volumes that have a slot without a close flag."""
+        fresh: dict[VolumeId, list[tuple[DiskUnit, OpenedShard]]] = {}
+        left_open: dict[VolumeId, None] = {}
+        for unit, listing in listings:
+            for volume_id, slot, why in listing.damaged:
+                report.damaged.append((unit.label, volume_id, slot, why))
+                self.bad[SlotPlace(volume_id, slot)] = why
+                log.warning("registry.shard_damaged", extra={"disk": unit.label, "volume": volume_text(volume_id)})
+            for shard in listing.shards:
+                if not shard.closed:
+                    left_open[shard.header.volume] = None
+                known = self._volumes.get(shard.header.volume)
+                if known is None:
+                    fresh.setdefault(shard.header.volume, []).append((unit, shard))
+                else:
+                    self._rejoin(known, unit, shard)
+        for volume_id, shards in fresh.items():
+            self._volumes[volume_id] = assemble_volume(self._agreeing(shards))
+        return [self._volumes[volume_id] for volume_id in left_open if volume_id in self._volumes]
+
+    def _rejoin(self, volume: Volume, unit: DiskUnit, shard: OpenedShard) -> None:
+        """A shard of a volume already known: its disk was away."""
+        header = shard.header
+        if (header.profile, header.nonce) != (volume.profile, volume.nonce):
+            log.warning("registry.foreign_shard", extra={"disk": unit.label, "volume": volume_text(header.volume)})
+            return
+        held = volume.slots[header.slot]
+        if held is None or held.unit is unit or held.unit.disk_id == unit.disk_id:
+            if volume.state is not VolumeState.OPEN:
+                volume.slots[header.slot] = Slot(header.slot, unit, shard.file)
+            if shard.freed is not None:
+                volume.freed |= shard.freed.records
+        elif held.unit is not unit:
+            log.warning(
+                "registry.slot_twice",
+                extra={"volume": volume_text(header.volume), "slot": header.slot, "kept": held.unit.label},
+            )
+
+    def _agreeing(self, shards: list[tuple[DiskUnit, OpenedShard]]) -> list[tuple[DiskUnit, OpenedShard]]:
+        """The largest group of shards with one nonce and profile, one shard a slot (R3)."""
+        groups: dict[tuple[object, bytes], list[tuple[DiskUnit, OpenedShard]]] = {}
+        for unit, shard in shards:
+            groups.setdefault((shard.header.profile, shard.header.nonce), []).append((unit, shard))
+        kept: dict[int, tuple[DiskUnit, OpenedShard]] = {}
+        for unit, shard in max(groups.values(), key=len):
+            kept.setdefault(shard.header.slot, (unit, shard))
+        if len(kept) < len(shards):
+            log.warning("registry.shards_disagree", extra={"volume": volume_text(shards[0][1].header.volume)})
+        return [kept[slot] for slot in sorted(kept)]
