@@ -12,7 +12,13 @@ from drystone_core.errors import ErrorCode, Refused
 from drystone_gateway.s3.operation import Operation
 
 _ACL_DEFAULTS = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"})
-_KNOWN_ACLS = _ACL_DEFAULTS | {"public-read", "public-read-write", "authenticated-read", "aws-exec-read", "log-delivery-write"}
+_KNOWN_ACLS = _ACL_DEFAULTS | {
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "log-delivery-write",
+}
 _STORAGE_CLASSES = frozenset(
     {
         "STANDARD",

@@ -12,9 +12,12 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _MONTH_NUMBER = {name: index + 1 for index, name in enumerate(_MONTHS)}
 _AMZ = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z\Z", re.ASCII)
 _RFC1123 = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) (?:GMT|UTC|\+0000|-0000)\Z", re.ASCII
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) (?:GMT|UTC|\+0000|-0000)\Z",
+    re.ASCII,
 )
-_RFC850 = re.compile(rf"(?:{'|'.join(_LONG_DAYS)}), (\d\d)-([A-Z][a-z]{{2}})-(\d\d) (\d\d):(\d\d):(\d\d) GMT\Z", re.ASCII)
+_RFC850 = re.compile(
+    rf"(?:{'|'.join(_LONG_DAYS)}), (\d\d)-([A-Z][a-z]{{2}})-(\d\d) (\d\d):(\d\d):(\d\d) GMT\Z", re.ASCII
+)
 _ASCTIME = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([A-Z][a-z]{2}) ([ \d]\d) (\d\d):(\d\d):(\d\d) (\d{4})\Z", re.ASCII
 )

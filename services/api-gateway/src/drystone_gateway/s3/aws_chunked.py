@@ -152,9 +152,7 @@ class ChunkedDecoder:
         if size > CHUNK_LIMIT:
             raise _framing("a chunk is too large")
         if size > self._left or (not size and self._left):
-            raise Refused(
-                ErrorCode.INCOMPLETE_BODY, "The chunks do not add up to x-amz-decoded-content-length."
-            )
+            raise Refused(ErrorCode.INCOMPLETE_BODY, "The chunks do not add up to x-amz-decoded-content-length.")
         self._chunk_left = size
         if self._mode.signed:
             self._signature = match.group(2).decode("ascii")
@@ -244,7 +242,5 @@ def decoded_length(headers: Mapping[str, str]) -> int:
     if text is None:
         raise Refused(ErrorCode.MISSING_CONTENT_LENGTH)
     if not (text.isascii() and text.isdecimal()) or len(text) > 15:
-        raise Refused(
-            ErrorCode.INVALID_ARGUMENT, ArgumentName="x-amz-decoded-content-length", ArgumentValue=text[:64]
-        )
+        raise Refused(ErrorCode.INVALID_ARGUMENT, ArgumentName="x-amz-decoded-content-length", ArgumentValue=text[:64])
     return int(text)

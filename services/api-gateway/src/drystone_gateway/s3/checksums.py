@@ -247,8 +247,8 @@ def upload_checksum(headers: Mapping[str, str]) -> tuple[str, ChecksumType]:
     if not name:
         if text:
             raise Refused(
-                ErrorCode.INVALID_REQUEST, "The x-amz-checksum-type header can only be used with the"
-                " x-amz-checksum-algorithm header."
+                ErrorCode.INVALID_REQUEST,
+                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.",
             )
         return "", FULL_OBJECT
     algorithm = ALGORITHMS[name]

@@ -91,16 +91,12 @@ ERRORS: Mapping[ErrorCode, ErrorRow] = MappingProxyType(
             ),
             _row(_C.INSUFFICIENT_STORAGE, 507, "There is not enough space to store what you sent. Nothing was stored."),
             (_C.INTERNAL_ERROR, _INTERNAL),
-            _row(
-                _C.INVALID_ACCESS_KEY_ID, 403, "The AWS Access Key Id you provided does not exist in our records."
-            ),
+            _row(_C.INVALID_ACCESS_KEY_ID, 403, "The AWS Access Key Id you provided does not exist in our records."),
             _row(_C.INVALID_ARGUMENT, 400, "Invalid Argument"),
             _row(_C.INVALID_BUCKET_NAME, 400, "The specified bucket is not valid."),
             _row(_C.INVALID_BUCKET_STATE, 409, "The request is not valid with the current state of the bucket."),
             _row(_C.INVALID_DIGEST, 400, "The Content-MD5 you specified was invalid."),
-            _row(
-                _C.INVALID_LOCATION_CONSTRAINT, 400, "The specified location-constraint is not valid"
-            ),
+            _row(_C.INVALID_LOCATION_CONSTRAINT, 400, "The specified location-constraint is not valid"),
             _row(_C.INVALID_OBJECT_STATE, 403, "The operation is not valid for the current state of the object."),
             _row(
                 _C.INVALID_PART,
@@ -158,7 +154,9 @@ ERRORS: Mapping[ErrorCode, ErrorRow] = MappingProxyType(
             ),
             _row(_C.NO_SUCH_VERSION, 404, "The specified version does not exist."),
             _row(_C.NO_SUCH_WEBSITE_CONFIGURATION, 404, "The specified bucket does not have a website configuration"),
-            _row(_C.NOT_IMPLEMENTED, 501, "A header or query you provided implies functionality that is not implemented"),
+            _row(
+                _C.NOT_IMPLEMENTED, 501, "A header or query you provided implies functionality that is not implemented"
+            ),
             _row(_C.NOT_MODIFIED, 304, "Not Modified"),
             _row(
                 _C.OBJECT_LOCK_CONFIGURATION_NOT_FOUND,
@@ -171,9 +169,7 @@ ERRORS: Mapping[ErrorCode, ErrorRow] = MappingProxyType(
                 "A conflicting conditional operation is currently in progress against this resource. Try again.",
             ),
             _row(_C.OWNERSHIP_CONTROLS_NOT_FOUND, 404, "The bucket ownership controls were not found"),
-            _row(
-                _C.PRECONDITION_FAILED, 412, "At least one of the pre-conditions you specified did not hold"
-            ),
+            _row(_C.PRECONDITION_FAILED, 412, "At least one of the pre-conditions you specified did not hold"),
             _row(_C.REPLICATION_CONFIGURATION_NOT_FOUND, 404, f"The replication {_NO_ENTITY}"),
             _row(
                 _C.REQUEST_HEADER_SECTION_TOO_LARGE,

@@ -229,11 +229,15 @@ def response_overrides(query: Mapping[str, str], *, anonymous: bool) -> dict[str
             continue
         if anonymous:
             raise Refused(
-                ErrorCode.INVALID_REQUEST, "Request specific response headers cannot be used for anonymous GET requests."
+                ErrorCode.INVALID_REQUEST,
+                "Request specific response headers cannot be used for anonymous GET requests.",
             )
         if _CONTROL.search(value):
             raise Refused(
-                ErrorCode.INVALID_ARGUMENT, "Header value cannot be represented.", ArgumentName=name, ArgumentValue=value
+                ErrorCode.INVALID_ARGUMENT,
+                "Header value cannot be represented.",
+                ArgumentName=name,
+                ArgumentValue=value,
             )
         if not value.isascii():
             value = value.encode("utf-8").decode("latin-1")

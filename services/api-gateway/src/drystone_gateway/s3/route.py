@@ -134,9 +134,7 @@ def parse_query(raw: str) -> dict[str, str]:
         value = _decode_text(raw_value) if raw_value else ""
         if name in query:
             if name in PARAMETERS or name in BUCKET_SUB or name in OBJECT_SUB or name.lower().startswith("x-amz-"):
-                raise Refused(
-                    ErrorCode.INVALID_ARGUMENT, "A query parameter was given twice.", ArgumentName=name
-                )
+                raise Refused(ErrorCode.INVALID_ARGUMENT, "A query parameter was given twice.", ArgumentName=name)
             continue
         query[name] = value
     return query
@@ -158,9 +156,7 @@ def _decode_text(raw: str) -> str:
         raise Refused(ErrorCode.INVALID_URI, "A query parameter is not valid percent-encoded UTF-8.") from None
 
 
-def _operation(
-    method: str, bucket: str, key: bytes, query: Mapping[str, str], headers: Mapping[str, str]
-) -> Operation:
+def _operation(method: str, bucket: str, key: bytes, query: Mapping[str, str], headers: Mapping[str, str]) -> Operation:
     if method == "OPTIONS":
         return Operation.OPTIONS_PREFLIGHT
     if not bucket:
@@ -192,7 +188,9 @@ def _service_operation(method: str, query: Mapping[str, str]) -> Operation:
     return operation
 
 
-def _sub_resource(method: str, query: Mapping[str, str], table: Mapping[str, object], other: Mapping[str, object]) -> str:
+def _sub_resource(
+    method: str, query: Mapping[str, str], table: Mapping[str, object], other: Mapping[str, object]
+) -> str:
     """The one sub-resource named, or ""; Refused for two, and for names that are in no table (O1, O2)."""
     found = ""
     for name, value in query.items():
@@ -206,7 +204,9 @@ def _sub_resource(method: str, query: Mapping[str, str], table: Mapping[str, obj
                 )
             found = name
         elif name in other and not (value and method in READ_METHODS):
-            raise Refused(ErrorCode.NOT_IMPLEMENTED, Header=name, ResourceType="OBJECT" if other is BUCKET_SUB else "BUCKET")
+            raise Refused(
+                ErrorCode.NOT_IMPLEMENTED, Header=name, ResourceType="OBJECT" if other is BUCKET_SUB else "BUCKET"
+            )
         elif name not in PARAMETERS and not name.lower().startswith("x-amz-"):
             _unknown(method, name, value)
     return found
@@ -226,7 +226,10 @@ def _list_type(operation: Operation, query: Mapping[str, str], headers: Mapping[
         return operation
     if kind != "2":
         raise Refused(
-            ErrorCode.INVALID_ARGUMENT, "Invalid List Type specified in Query", ArgumentName="list-type", ArgumentValue=kind
+            ErrorCode.INVALID_ARGUMENT,
+            "Invalid List Type specified in Query",
+            ArgumentName="list-type",
+            ArgumentValue=kind,
         )
     return Operation.LIST_OBJECTS_V2
 
@@ -254,7 +257,10 @@ def _upload_id(operation: Operation, query: Mapping[str, str], headers: Mapping[
     if operation is Operation.UPLOAD_PART:
         if "partNumber" not in query:
             raise Refused(
-                ErrorCode.INVALID_ARGUMENT, "This operation needs a partNumber.", ArgumentName="partNumber", ArgumentValue=""
+                ErrorCode.INVALID_ARGUMENT,
+                "This operation needs a partNumber.",
+                ArgumentName="partNumber",
+                ArgumentValue="",
             )
         if "x-amz-copy-source" in headers or _hoists(query, "x-amz-copy-source"):
             return Operation.UPLOAD_PART_COPY
@@ -273,7 +279,9 @@ def _annotation(operation: Operation, query: Mapping[str, str], headers: Mapping
 
 def _select(operation: Operation, query: Mapping[str, str], headers: Mapping[str, str]) -> Operation:
     if query.get("select-type") != "2":
-        raise Refused(ErrorCode.INVALID_ARGUMENT, ArgumentName="select-type", ArgumentValue=query.get("select-type", ""))
+        raise Refused(
+            ErrorCode.INVALID_ARGUMENT, ArgumentName="select-type", ArgumentValue=query.get("select-type", "")
+        )
     return operation
 
 

@@ -35,7 +35,15 @@ CACHE_LIMIT = 4096
 
 _SIGNATURE = re.compile(r"[0-9a-f]{64}\Z")
 _SINGLE = frozenset(
-    {"authorization", "host", "date", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token", "x-amz-decoded-content-length"}
+    {
+        "authorization",
+        "host",
+        "date",
+        "x-amz-date",
+        "x-amz-content-sha256",
+        "x-amz-security-token",
+        "x-amz-decoded-content-length",
+    }
 )
 _PRESIGNED_PARAMETERS = ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature")
 
@@ -140,7 +148,7 @@ class Verifier:
         else:
             seconds = self._seconds(stamp)
         if not stamp.startswith(scope.date):
-            raise _malformed(f"Invalid credential date \"{scope.date}\". This date is not the same as X-Amz-Date.")
+            raise _malformed(f'Invalid credential date "{scope.date}". This date is not the same as X-Amz-Date.')
         self._check_skew(seconds, stamp)
         credential = scope.credential
         self._check_token(credential, headers.get("x-amz-security-token", ""))
@@ -154,15 +162,15 @@ class Verifier:
     def _presigned(self, request: RequestHead) -> Caller:
         fields = _presigned_fields(request.query)
         if fields["Algorithm"] != ALGORITHM:
-            raise _query_error("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"")
+            raise _query_error('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
         expires = _expiry(fields["Expires"])
         stamp = fields["Date"]
         seconds = parse_amz_date(stamp)
         if seconds is None:
-            raise _query_error('X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd\'T\'HHmmss\'Z\'"')
+            raise _query_error("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
         scope = self._scope(fields["Credential"], fields["SignedHeaders"], _query_error)
         if not stamp.startswith(scope.date):
-            raise _query_error(f"Invalid credential date \"{scope.date}\". This date is not the same as X-Amz-Date.")
+            raise _query_error(f'Invalid credential date "{scope.date}". This date is not the same as X-Amz-Date.')
         if not _SIGNATURE.match(fields["Signature"]):
             raise _query_error("X-Amz-Signature is not a signature of 64 hex digits.")
         headers = request.headers
@@ -214,18 +222,16 @@ class Verifier:
         """A credential scope, checked, with the key it asks for. The access key may itself hold slashes."""
         parts = credential_text.rsplit("/", 4)
         if len(parts) != 5 or not parts[0]:
-            raise problem(
-                "The Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\"."
-            )
+            raise problem('The Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".')
         access_key, date, region, service, terminator = parts
         if len(date) != 8 or not (date.isascii() and date.isdecimal()):
-            raise problem(f"Invalid credential date format \"{date}\". This date must be in the format \"yyyyMMdd\".")
+            raise problem(f'Invalid credential date format "{date}". This date must be in the format "yyyyMMdd".')
         if region != self._region:
             raise problem(f"The region '{region}' is wrong; expecting '{self._region}'", Region=self._region)
         if service != "s3":
-            raise problem(f"Incorrect service \"{service}\". This endpoint belongs to \"s3\".", Region=self._region)
+            raise problem(f'Incorrect service "{service}". This endpoint belongs to "s3".', Region=self._region)
         if terminator != "aws4_request":
-            raise problem(f"Incorrect terminal \"{terminator}\". It must be \"aws4_request\".", Region=self._region)
+            raise problem(f'Incorrect terminal "{terminator}". It must be "aws4_request".', Region=self._region)
         names = signed_text.split(";")
         if "host" not in names or signed_text != signed_text.lower() or len(set(names)) != len(names):
             raise problem("SignedHeaders must be lower-case, name each header once, and hold host.")
@@ -271,9 +277,7 @@ class Verifier:
         if seconds is None:
             parsed = parse_amz_date(stamp)
             if parsed is None:
-                raise Refused(
-                    ErrorCode.ACCESS_DENIED, "AWS authentication requires a valid Date or x-amz-date header"
-                )
+                raise Refused(ErrorCode.ACCESS_DENIED, "AWS authentication requires a valid Date or x-amz-date header")
             if len(self._dates) >= 64:
                 self._dates.clear()
             seconds = self._dates[stamp] = parsed
@@ -336,7 +340,9 @@ def _unsupported(scheme: str) -> Refused:
 def _unsigned_header(headers: Mapping[str, str], signed: frozenset[str]) -> Refused:
     names = ", ".join(name for name in headers if name.startswith("x-amz-") and name not in signed)
     return Refused(
-        ErrorCode.ACCESS_DENIED, "There were headers present in the request which were not signed", HeadersNotSigned=names
+        ErrorCode.ACCESS_DENIED,
+        "There were headers present in the request which were not signed",
+        HeadersNotSigned=names,
     )
 
 

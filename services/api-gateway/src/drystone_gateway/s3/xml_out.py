@@ -68,9 +68,7 @@ def owner_xml(account: str, tag: str = "Owner") -> str:
     return f"<{tag}><ID>{name}</ID><DisplayName>{name}</DisplayName></{tag}>"
 
 
-def list_buckets(
-    buckets: Iterable[Bucket], *, owner: str, query: ListBucketsQuery, next_token: str = ""
-) -> bytes:
+def list_buckets(buckets: Iterable[Bucket], *, owner: str, query: ListBucketsQuery, next_token: str = "") -> bytes:
     """ListAllMyBucketsResult."""
     rows = "".join(
         f"<Bucket><Name>{xml_text(bucket.name)}</Name><CreationDate>{iso_date(bucket.created_ms // 1000)}</CreationDate>"
@@ -97,7 +95,9 @@ def _contents(rows: Sequence[ListedObject], namer: _Namer, owner: str) -> str:
     pieces = []
     for key, size, etag, modified_ms, storage_class, algorithm, kind in rows:
         checksum = (
-            f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>" if algorithm else ""
+            f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>"
+            if algorithm
+            else ""
         )
         pieces.append(
             f"<Contents><Key>{namer(key)}</Key><LastModified>{dates(modified_ms)}</LastModified>"
