@@ -3,7 +3,8 @@
 
 Invariants
   H1  Every head accepted here is read in the same way by llhttp and by any parser that follows RFC 9112; whatever two
-      parsers could read differently (the root of request smuggling) is refused.
+      parsers could read differently (the root of request smuggling) is refused. Beyond llhttp, any
+      token is a method and raw bytes above 0x7f may stand in a target (curl sends them).
   H2  The request target is kept byte for byte (as latin-1 text); of an absolute-form target, path and query are.
   H3  Control bytes occur only as CRLF line ends and as TAB inside a field value.
 Source  RFC 9112 §2.2 (line ends), §3.2 (targets and Host), §5 (fields), §6.1 to §6.3 (message body length).
@@ -136,7 +137,10 @@ def parse_head(raw: bytes) -> Head:
 
 def refuse_early(buffer: bytearray, at: int, checked: int, end: int) -> None:
     """Raise HeadRefused when the incomplete head in buffer[at:end] is beyond hope; `checked` bytes of it were seen."""
-    controls = buffer[at + max(0, checked - 1) : end].translate(None, _NOT_CONTROL).replace(b"\r\n", b"")
+    start = at + checked
+    if checked and buffer[start - 1] == 13:
+        start -= 1
+    controls = buffer[start:end].translate(None, _NOT_CONTROL).replace(b"\r\n", b"")
     if controls and controls != b"\r":
         raise HeadRefused("The request head has a bare line end or a control character.")
     if end - at > HEAD_LIMIT:
