@@ -71,8 +71,13 @@ def credential() -> Credential:
 def make_verifier(credential: Credential) -> Callable[..., Verifier]:
     """A verifier at a Unix time, for us-east-1 and the one credential unless told otherwise."""
 
-    def make(seconds: int, *, credentials: dict[str, Credential] | None = None, region: str = "us-east-1") -> Verifier:
+    def make(
+        seconds: int, *, credentials: dict[str, Credential] | None = None, unsigned_needs_tls: bool = False
+    ) -> Verifier:
         known = {credential.access_key: credential} if credentials is None else credentials
-        return Verifier(credentials=known.get, region=region, clock=FixedClock(seconds))
+        clock = FixedClock(seconds)
+        return Verifier(
+            credentials=known.get, region="us-east-1", clock=clock, unsigned_needs_tls=unsigned_needs_tls
+        )
 
     return make
