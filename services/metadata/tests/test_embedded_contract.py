@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded storage passes the contract of every TabletStorage, on real directories."""
+
+import shutil
+from pathlib import Path
+
+import apsw
+import pytest
+from drystone_core.ids import DiskId
+from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
+from drystone_metadata.store.ports import RowKey
+from drystone_runtime.clock import SystemClock
+from drystone_runtime.disks import RealDisk
+from drystone_runtime.entropy import SystemEntropy
+from drystone_runtime.lanes import LoopLanes, ThreadLane
+from drystone_testing.contracts.tablet_storage import TabletStorageContract
+
+CLUSTER = "c1" * 16
+
+
+class DirectoryHarness:
+    """Three disks as directories, m = 1."""
+
+    many_tablets = False
+
+    def __init__(self, root: Path, settings: EmbeddedSettings) -> None:
+        self.roots = [root / f"d{i}" for i in range(3)]
+        self.settings = settings
+        self.storage: EmbeddedStorage | None = None
+        self.lanes: list[ThreadLane] = []
+        self.began = False
+
+    async def start(self) -> EmbeddedStorage:
+        units = []
+        for number, path in enumerate(self.roots):
+            path.mkdir(exist_ok=True)
+            lane, db, reader = (ThreadLane(f"{number}{use}") for use in "jdr")
+            self.lanes += [lane, db, reader]
+            units.append(
+                MemberUnit(
+                    disk_id=DiskId(f"{number:032x}"),
+                    path=str(path),
+                    disk=RealDisk(str(path)),
+                    lane=lane,
+                    db_lane=db,
+                    read_lane=reader,
+                )
+            )
+        self.storage = EmbeddedStorage(
+            units=units,
+            cluster_id=CLUSTER,
+            m=1,
+            lanes=LoopLanes(),
+            clock=SystemClock(),
+            entropy=SystemEntropy(),
+            settings=self.settings,
+        )
+        await self.storage.open(create=not self.began)
+        self.began = True
+        return self.storage
+
+    async def stop(self) -> None:
+        await self._end(flush=True)
+
+    async def crash(self) -> None:
+        """What is not in the journals is gone: SQLite's write-ahead logs, never synced, are removed."""
+        await self._end(flush=False)
+        for path in self.roots:
+            for suffix in ("-wal", "-shm"):
+                (path / "meta" / f"member.db{suffix}").unlink(missing_ok=True)
+
+    async def _end(self, *, flush: bool) -> None:
+        assert self.storage is not None
+        await self.storage.close(flush=flush)
+        for lane in self.lanes:
+            lane.stop()
+        self.lanes.clear()
+
+    def damage(self, key: RowKey) -> bool:
+        return False
+
+
+class TestEmbedded(TabletStorageContract):
+    """Everything stays in memory and the journals (the default bounds are far)."""
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path):
+        yield DirectoryHarness(tmp_path, EmbeddedSettings(segment_bytes=1 << 20))
+        shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+class TestEmbeddedWithTinyLayers(TabletStorageContract):
+    """Every commit is followed by a flush into SQLite, journals turn and are recycled all the time."""
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path):
+        settings = EmbeddedSettings(segment_bytes=16384, apply_bytes=4096, apply_interval=0.01, scan_inline=2)
+        yield DirectoryHarness(tmp_path, settings)
+        shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def test_checksum_vfs_is_not_the_default_for_others() -> None:
+    """Loading the checksum VFS leaves SQLite's default as it was."""
+    from drystone_metadata.store.embedded.database import VFS, load_checksum_vfs
+
+    load_checksum_vfs()
+    assert VFS in apsw.vfs_names() and apsw.vfs_names()[0] != VFS
