@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from drystone_core.extents import BlobRef
 from drystone_core.ids import BlobId, Key, Uid, UploadId, VersionId, WriteId
-from drystone_core.objects import Checksum, ChecksumType, ObjectVersion, Part
+from drystone_core.objects import Checksum, ChecksumType, ObjectVersion, Part, Versioning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,18 @@ class DeleteBucket:
 
     write_id: WriteId
     bucket: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigureBucket:
+    """Changes a bucket's state and raises its generation. Not on the wire yet, hence not part of `Mutation`."""
+
+    write_id: WriteId
+    bucket: str
+    versioning: Versioning | None = None
+    """None = as it is; NEVER cannot be gone back to (InvalidBucketState)."""
+    documents: Mapping[str, bytes] = field(default_factory=dict)
+    """Sub-resource name → its new document; empty bytes remove it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,7 @@ Format  docs/formats/rows.md. CRC32C of a message followed by its own CRC is the
 needs no slicing.
 """
 
-from awscrt.checksums import crc32c
-
+from drystone_core.crc import crc32c
 from drystone_core.errors import Damaged
 
 RESIDUE = 0x48674BC7

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits and times of the metadata service."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataSettings:
+    """Built once at start."""
+
+    batch_count: int = 512
+    """Mutations in one commit."""
+    batch_bytes: int = 1024 * 1024
+    """Row bytes after which a batch is closed."""
+    queue_count: int = 4096
+    """Mutations waiting; beyond it callers get Busy."""
+    floor_age: float = 24 * 3600.0
+    """Seconds that the floor (R7) lies behind now."""
+    floor_step: float = 1.0
+    """The floor is raised when it would rise by this many seconds."""
+    window: float = 15 * 60.0
+    """Seconds a write id is remembered (R1)."""
+    remembered: int = 300_000
+    """Write ids remembered at most (about 0.2 KB each); at higher rates the window is shorter."""
+    attempts: int = 8
+    """Decisions of one batch before its callers get Unavailable."""
+    feed_page: int = 512
+    """Feed records read at once at take-over."""
+    cached_rows: int = 4096
+    """Decoded object rows kept."""
