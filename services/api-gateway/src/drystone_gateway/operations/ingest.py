@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes into blobs: receive, hash, store, and only then let them be named.
+
+Invariants
+  I1  What is returned is durable and was verified: length, SHA-256, Content-MD5, checksum and trailer all fit.
+  I2  On any failure nothing is named: a writer that was begun is aborted, blobs already finished stay unnamed (or named
+      by an internal upload that is aborted) and are reclaimed.
+  I3  Every byte is hashed once by each algorithm needed, and a plain body is not copied in here.
+  I4  A blob is never older than `long_put_seconds` when it is first named: long bodies are cut there and registered (R7).
+      Parts are not: one that takes longer than the floor's distance (a day) is refused by the commit.
+Paths  at most PACK_LIMIT bytes: hashed inline, one append.   Larger: pieces through a BlobWriter, hashed in helper threads
+while the next bytes arrive.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from drystone_core.errors import DrystoneError, ErrorCode, Refused
+from drystone_core.extents import PACK_LIMIT, BlobRef
+from drystone_core.formats.trailer import Trailer, encode_trailer
+from drystone_core.ids import BucketId, Key, Uid, UploadId, WriteId
+from drystone_core.mutations import AbortUpload, CreateUpload, PutPart
+from drystone_core.objects import Checksum, Part
+from drystone_core.ports import Buffer
+from drystone_core.services import BlobHeader, BlobWriter, SmallBlob
+from drystone_gateway.operations.context import Gateway
+from drystone_gateway.operations.hashing import BodyHashes
+
+NAME_BLOB = 2
+"""BlobHeader.kind of a blob that only says that a name exists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """What the bytes will be named, as far as it is known before they came."""
+
+    bucket_id: BucketId
+    bucket: str
+    key: Key
+    uid: Uid
+    part: int = 0
+    headers: Mapping[str, str]
+    metadata: Mapping[str, str]
+    storage_class: str = "STANDARD"
+    owner: str
+    write_id: Callable[[bytes], WriteId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Durable, verified bytes that nothing names yet."""
+
+    size: int
+    etag: str
+    checksum: Checksum
+    blobs: tuple[BlobRef, ...]
+    registered: UploadId | None = None
+
+
+class Source(Protocol):
+    """Where bytes come from: a request's body, or another object."""
+
+    size: int
+
+    def at_once(self) -> Buffer | None: ...
+
+    async def ready(self) -> None: ...
+
+    async def receive(self, target: memoryview) -> int: ...
+
+    async def finish(self) -> Mapping[str, str]: ...
+
+
+async def ingest(gateway: Gateway, source: Source, hashes: BodyHashes, naming: Naming) -> Stored:
+    """Store all of `source`. Refused when it is not what was promised; Busy and Unavailable from storage."""
+    if source.size <= PACK_LIMIT:
+        return await _ingest_small(gateway, source, hashes, naming)
+    gateway.bodies.take()
+    large = _LargeIngest(gateway, source, hashes, naming)
+    try:
+        return await large.run()
+    except BaseException:
+        await large.abandon()
+        raise
+    finally:
+        gateway.bodies.give()
+
+
+async def _ingest_small(gateway: Gateway, source: Source, hashes: BodyHashes, naming: Naming) -> Stored:
+    data = source.at_once()
+    if data is None:
+        data = await _collect(gateway, source)
+    size = len(data)
+    if size != source.size:
+        raise Refused(ErrorCode.INCOMPLETE_BODY)
+    trailers = await source.finish()
+    if size:
+        hashes.update(data)
+    checksum = hashes.verified(trailers)
+    etag = hashes.etag()
+    header = BlobHeader(
+        bucket_id=naming.bucket_id,
+        key=naming.key,
+        uid=naming.uid,
+        part=naming.part,
+        kind=0 if size else NAME_BLOB,
+    )
+    if not size and naming.part:
+        return Stored(size=0, etag=etag, checksum=checksum, blobs=())
+    trailer = _trailer(gateway, naming, size, etag, checksum)
+    ref = await gateway.storage.append(SmallBlob(header=header, payload=data, trailer=trailer))
+    return Stored(size=size, etag=etag, checksum=checksum, blobs=(ref,) if size else ())
+
+
+async def _collect(gateway: Gateway, source: Source) -> Buffer:
+    gateway.bodies.take()
+    try:
+        if source.size:
+            await source.ready()
+        whole = bytearray(source.size)
+        count = await source.receive(memoryview(whole))
+        if count != source.size:
+            raise Refused(ErrorCode.INCOMPLETE_BODY)
+        return whole
+    finally:
+        gateway.bodies.give()
+
+
+def _trailer(gateway: Gateway, naming: Naming, size: int, etag: str, checksum: Checksum | None) -> bytes:
+    return encode_trailer(
+        Trailer(
+            size=size,
+            etag=etag,
+            modified_ms=gateway.clock.wall_us() // 1000,
+            storage_class=naming.storage_class,
+            checksum=checksum,
+            headers=naming.headers,
+            metadata=naming.metadata,
+        )
+    )
+
+
+class _LargeIngest:
+    """One body of more than PACK_LIMIT bytes on its way into blobs."""
+
+    __slots__ = ("_blobs", "_gateway", "_hashes", "_hashing", "_naming", "_offset", "_registered", "_source", "_writer")
+
+    def __init__(self, gateway: Gateway, source: Source, hashes: BodyHashes, naming: Naming) -> None:
+        self._gateway = gateway
+        self._source = source
+        self._hashes = hashes
+        self._naming = naming
+        self._writer: BlobWriter | None = None
+        self._hashing: Awaitable[None] | None = None
+        self._blobs: list[BlobRef] = []
+        self._offset = 0
+        self._registered: UploadId | None = None
+
+    async def run(self) -> Stored:
+        gateway, source, hashes = self._gateway, self._source, self._hashes
+        cut_after = gateway.settings.long_put_seconds
+        size, at = source.size, 0
+        writer = self._begin(at)
+        begun = gateway.clock.monotonic()
+        while at < size:
+            await source.ready()
+            space = await writer.space()
+            length = min(len(space), size - at)
+            await self._fill(space, length)
+            await writer.write(length)
+            at += length
+            if at < size and not self._naming.part and gateway.clock.monotonic() - begun > cut_after:
+                await self._register(at)
+                writer = self._begin(at)
+                begun = gateway.clock.monotonic()
+        trailers = await source.finish()
+        checksum = hashes.verified(trailers)
+        etag = hashes.etag()
+        ref = await writer.finish(_trailer(gateway, self._naming, size, etag, checksum))
+        self._writer = None
+        self._blobs.append(ref)
+        return Stored(
+            size=size, etag=etag, checksum=checksum, blobs=tuple(self._blobs), registered=self._registered
+        )
+
+    async def abandon(self) -> None:
+        """Leave nothing behind that could be named."""
+        hashing, self._hashing = self._hashing, None
+        if hashing is not None:
+            try:
+                await hashing
+            except Exception:  # the failure that brought us here is the one to report
+                pass
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.abort()
+        if self._registered is not None:
+            await drop_registered(self._gateway, self._naming, self._registered)
+
+    def _begin(self, at: int) -> BlobWriter:
+        naming = self._naming
+        header = BlobHeader(
+            bucket_id=naming.bucket_id, key=naming.key, uid=naming.uid, part=naming.part, offset=at
+        )
+        self._offset = at
+        self._writer = writer = self._gateway.storage.writer(header, expected=self._source.size - at)
+        return writer
+
+    async def _fill(self, space: memoryview, length: int) -> None:
+        """Receive `length` bytes into `space`; all of them are hashed when it returns.
+
+        While a slice is being hashed the next bytes arrive; what came meanwhile becomes the next slice.
+        """
+        source, update = self._source, self._hashes.update
+        submit, least = self._gateway.hashing.submit, self._gateway.settings.hash_slice
+        hashed = at = 0
+        while at < length:
+            count = await source.receive(space[at : min(at + least, length)])
+            if not count:
+                raise Refused(ErrorCode.INCOMPLETE_BODY)
+            at += count
+            hashing = self._hashing
+            if hashing is not None and (at == length or _done(hashing)):
+                await hashing
+                hashing = self._hashing = None
+            if hashing is None:
+                self._hashing = submit(partial(update, space[hashed:at]))
+                hashed = at
+        last = self._hashing
+        if last is not None:
+            await last
+            self._hashing = None
+
+    async def _register(self, at: int) -> None:
+        """Finish the blob so far and name it by an internal upload of the same key (R7)."""
+        gateway, naming, writer = self._gateway, self._naming, self._writer
+        assert writer is not None
+        ref = await writer.finish(_trailer(gateway, naming, at - self._offset, "", None))
+        self._writer = None
+        self._blobs.append(ref)
+        number = len(self._blobs)
+        if self._registered is None:
+            outcome = await gateway.metadata.mutate(
+                CreateUpload(
+                    write_id=naming.write_id(b"register"),
+                    bucket=naming.bucket,
+                    key=naming.key,
+                    owner=naming.owner,
+                    headers=naming.headers,
+                    metadata=naming.metadata,
+                    storage_class=naming.storage_class,
+                    internal=True,
+                )
+            )
+            self._registered = outcome.upload_id
+        assert self._registered is not None
+        part = Part(
+            number=number,
+            size=ref.length,
+            etag="0" * 32,
+            modified_ms=gateway.clock.wall_us() // 1000,
+            uid=naming.uid,
+            blobs=(ref,),
+        )
+        await gateway.metadata.mutate(
+            PutPart(
+                write_id=naming.write_id(b"register%d" % number),
+                bucket=naming.bucket,
+                key=naming.key,
+                upload_id=self._registered,
+                part=part,
+            )
+        )
+
+
+async def drop_registered(gateway: Gateway, naming: Naming, upload: UploadId) -> None:
+    """Forget an internal upload; it expires by itself when this fails."""
+    try:
+        await gateway.metadata.mutate(
+            AbortUpload(write_id=naming.write_id(b"drop"), bucket=naming.bucket, key=naming.key, upload_id=upload)
+        )
+    except DrystoneError:
+        pass
+
+
+def _done(awaitable: Awaitable[None]) -> bool:
+    done = getattr(awaitable, "done", None)
+    return bool(done is None or done())

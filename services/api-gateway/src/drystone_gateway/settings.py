@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of the gateway can be set. Built once by the command line, passed by value of the part needed."""
+
+from dataclasses import dataclass, field
+
+from drystone_core.check import check
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of S3 and of this process."""
+
+    bodies: int = 2048
+    """Request bodies being received at once; beyond it SlowDown."""
+    put_bytes: int = 5 * GIB
+    """Of a single PUT, of a part and of a copied object."""
+    object_bytes: int = 5 * TIB
+    part_bytes: int = 5 * MIB
+    """Least size of every part but the last."""
+    parts: int = 10_000
+
+    def __post_init__(self) -> None:
+        check(self.bodies > 0 and self.parts > 0, "limits are positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """The gateway's own."""
+
+    region: str = "us-east-1"
+    account: str = "000000000001"
+    """The root account's id, 12 digits."""
+    owner_name: str = "root"
+    """Shown as DisplayName where S3 still shows one."""
+    domains: tuple[str, ...] = ()
+    """Suffixes of virtual-host addressing: `bucket.DOMAIN`."""
+    limits: Limits = field(default_factory=Limits)
+    long_put_seconds: float = 3600.0
+    """A body received for longer than this has its blobs registered, so that they may still be named (R7)."""
+    hash_slice: int = 256 * 1024
+    """Bytes hashed in a helper thread at a time, at least."""
+    inline_extents: int = 8192
+    """Encoded bytes of extents and parts a row may hold; beyond it they stand in a manifest blob."""
+
+    def __post_init__(self) -> None:
+        check(len(self.account) == 12 and self.account.isdecimal(), "an account id has 12 digits")
