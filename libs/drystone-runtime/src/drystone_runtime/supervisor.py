@@ -142,6 +142,7 @@ class _Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.beats = -1
         self.serving = False
+        self.ever_served = False
         self.started = 0.0
         self.heard = 0.0
         self.not_before = 0.0
@@ -213,7 +214,7 @@ class Supervisor:
                 continue
             child.heard = time.monotonic()
             if READY in said and not child.serving:
-                child.serving = True
+                child.serving = child.ever_served = True
                 self._on_ready(child.spec.role, child.starts)
 
     def _advance(self, child: _Child) -> None:
@@ -271,7 +272,7 @@ class Supervisor:
         process = child.process
         assert process is not None
         served = time.monotonic() - child.started if child.serving else 0.0
-        if unusable and not child.serving:
+        if unusable and not child.ever_served:
             self._failed = child.spec.role
         else:
             log.error("supervisor.child_ended", extra={"child": child.spec.role, "pid": process.pid, "why": why})

@@ -1,2 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
 """The drystone command."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root of a standalone store's background process: lifecycle and replication, with gRPC to the main one."""
+
+import logging
+
+from drystone_core.cell import ReclaimStatus
+from drystone_lifecycle.rpc.server import lifecycle_service
+from drystone_replication.repair import Repairer, RepairSettings
+from drystone_replication.rpc.node import RpcRepairNode
+from drystone_replication.rpc.server import replication_service
+from drystone_runtime.background import Background as Tasks
+from drystone_runtime.clock import SystemClock
+from drystone_runtime.rpc.channel import open_channel
+from drystone_runtime.rpc.server import RpcServer, RpcServerSettings
+
+from drystone_cli.process_spec import ProcessSpec
+
+log = logging.getLogger(__name__)
+
+
+async def start(spec: ProcessSpec) -> "BackgroundProcess":
+    """Begin to work and serve."""
+    process = BackgroundProcess(spec)
+    await process.start()
+    return process
+
+
+class BackgroundProcess:
+    """What runs beside the main process, so that its work never delays a request."""
+
+    def __init__(self, spec: ProcessSpec) -> None:
+        clock = SystemClock()
+        self._tasks = Tasks(clock=clock)
+        self._channel = open_channel(f"unix:{spec.node_socket}")
+        self._repairer = Repairer(
+            node=RpcRepairNode(self._channel),
+            clock=clock,
+            background=self._tasks,
+            settings=RepairSettings(bytes_per_second=spec.settings.storage.repair_rate),
+        )
+        self._rpc = RpcServer(
+            services=(lifecycle_service(ReclaimStatus), replication_service(self._repairer.status)),
+            settings=RpcServerSettings(
+                address=f"unix:{spec.background_socket}", reflection=spec.settings.admin.reflection
+            ),
+        )
+
+    async def start(self) -> None:
+        """Begin."""
+        await self._rpc.start()
+        self._repairer.start()
+        await self._rpc.serving(True)
+
+    async def drain(self, seconds: float) -> None:
+        """Stop; what was begun is taken up again at the next start."""
+        await self._rpc.stop(min(seconds, 0.5))
+        await self._tasks.stop(within=2.0)
+        await self._channel.close()

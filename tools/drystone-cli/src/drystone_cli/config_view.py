@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shows settings and what is wrong with them."""
+
+import json
+import sys
+from dataclasses import fields
+
+from drystone_runtime.config_sections import SECTIONS, Settings
+
+from drystone_cli.exits import USAGE
+
+
+def show_problems(problems: list[str], *, as_json: bool) -> int:
+    """All of them; returns the exit code."""
+    if as_json:
+        print(json.dumps({"ok": False, "problems": problems}, ensure_ascii=False))
+    else:
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        print(f"{len(problems)} problem{'s' if len(problems) != 1 else ''}", file=sys.stderr)
+    return USAGE
+
+
+def show_settings(settings: Settings, *, as_json: bool) -> None:
+    """Every setting in effect, as TOML with its help; secrets never."""
+    plain = settings.as_mapping()
+    if as_json:
+        print(json.dumps({"ok": True, "settings": plain}, ensure_ascii=False))
+        return
+    for section, values in plain.items():
+        if section == "root":
+            continue
+        print(f"[{section}]")
+        for what in fields(SECTIONS[section]):
+            value = values[what.name]
+            shown = json.dumps(list(value) if isinstance(value, tuple) else value)
+            print(f"{what.name} = {shown:<24} # {what.metadata['help']}")
+        print()

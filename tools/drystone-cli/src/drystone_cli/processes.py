@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The children of `drystone serve`: python -m drystone_cli.processes main|background --beat-fd N --parent PID.
+
+Both tie their life to the supervisor's, read their ProcessSpec from standard input, beat from their loop, say READY when
+they serve, and drain on SIGTERM. Exit codes: 0 drained; 78 it makes no sense to start again (the reason is on stderr).
+"""
+
+import argparse
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from drystone_runtime.supervisor import EXIT_UNUSABLE, die_with_parent
+
+from drystone_cli.process_spec import ProcessSpec
+
+log = logging.getLogger(__name__)
+
+
+class Unusable(Exception):
+    """It makes no sense to start again before somebody changed something; the message says what."""
+
+
+class Running(Protocol):
+    """A process that serves."""
+
+    async def drain(self, seconds: float) -> None:
+        """Finish what is in flight, for at most so long, and stop."""
+        ...
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry of both children."""
+    parser = argparse.ArgumentParser(prog="drystone_cli.processes")
+    parser.add_argument("role", choices=("main", "background"))
+    parser.add_argument("--beat-fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    given = parser.parse_args(arguments)
+    die_with_parent(given.parent)
+    spec = ProcessSpec.decode(sys.stdin.buffer.read())
+    from drystone_runtime.logs import configure
+
+    configure(level=spec.settings.log.level, style=spec.settings.log.format, role=given.role)
+    if given.role == "main":
+        from drystone_cli.standalone import start
+    else:
+        from drystone_cli.background import start
+    import uvloop
+
+    try:
+        uvloop.run(_live(spec, start, given.beat_fd))
+    except Unusable as error:
+        print(f"drystone: {error}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    return 0
+
+
+async def _live(spec: ProcessSpec, start: Callable[[ProcessSpec], Awaitable[Running]], beat_fd: int) -> None:
+    from drystone_runtime.heartbeat import Heartbeat
+
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    heartbeat = Heartbeat(beat_fd)
+    heartbeat.start()
+    running = await start(spec)
+    gc.collect()
+    gc.freeze()
+    heartbeat.ready()
+    await stopping.wait()
+    await running.drain(spec.settings.server.drain)
+    heartbeat.stop()
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Lanes of hung disks are daemon threads in the kernel: leave without waiting for them.
+    import os
+
+    os._exit(code)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`drystone serve`: lays out the store, takes the lock, binds the socket, makes the credential, supervises.
+
+Runs in the supervisor, which imports none of the services.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from drystone_runtime.config_sections import Settings, split_host_port
+from drystone_runtime.entropy import SystemEntropy
+from drystone_runtime.logs import configure
+from drystone_runtime.supervisor import AlreadyRunning, ChildSpec, Supervisor, WatchSettings, listen_tcp, lock_store
+
+from drystone_cli import VERSION
+from drystone_cli.credential import CredentialError, RootCredential, root_credential
+from drystone_cli.exits import Failure
+from drystone_cli.layout import Layout, LayoutError, lay_out, socket_path
+from drystone_cli.process_spec import ProcessSpec
+
+log = logging.getLogger(__name__)
+
+
+def serve(directories: Sequence[Path], *, state: Path | None, settings: Settings) -> int:
+    """Run a standalone store until it is told to stop; returns the exit code."""
+    try:
+        layout = lay_out(directories, state=state, profile=settings.storage.profile)
+        layout.make_state()
+        sockets = {name: socket_path(layout.state, f"{name}.sock") for name in ("admin", "node", "background")}
+    except LayoutError as error:
+        raise Failure(str(error), "see `drystone serve --help`") from error
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}", "make it writable for this user, or give another") from error
+    configure(level=settings.log.level, style=settings.log.format, role="supervisor")
+    lock = _lock(layout)
+    host, port = split_host_port(settings.server.listen)
+    try:
+        listener = listen_tcp(host, port)
+    except OSError as error:
+        raise Failure(
+            f"cannot listen on {settings.server.listen}: {error.strerror}", "give a free address with --listen HOST:PORT"
+        ) from error
+    try:
+        credential = root_credential(layout.credential, given=settings.root, entropy=SystemEntropy())
+    except CredentialError as error:
+        raise Failure(str(error), "") from error
+    port = listener.getsockname()[1]
+    scheme = "https" if settings.server.tls_cert else "http"
+    endpoint = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    spec = ProcessSpec(
+        settings=settings,
+        state=str(layout.state),
+        disks=tuple(str(disk) for disk in layout.disks),
+        endpoint=endpoint,
+        listen_fd=listener.fileno(),
+        admin_socket=str(sockets["admin"]),
+        node_socket=str(sockets["node"]),
+        background_socket=str(sockets["background"]),
+        access_key=credential.access_key,
+        secret_key=credential.secret_key,
+    )
+    supervisor = _supervisor(spec, layout, credential, lock)
+    code = supervisor.run()
+    layout.processes.unlink(missing_ok=True)
+    return code
+
+
+def _lock(layout: Layout) -> int:
+    try:
+        return lock_store(layout.lock)
+    except AlreadyRunning as error:
+        who = f"pid {error.pid}" if error.pid else "a process of unknown pid"
+        raise Failure(f"another drystone ({who}) already serves {layout.state}", "stop it first, or use it") from error
+
+
+def _supervisor(spec: ProcessSpec, layout: Layout, credential: RootCredential, lock: int) -> Supervisor:
+    said: set[str] = set()
+
+    def on_ready(role: str, _starts: int) -> None:
+        log.info("supervisor.child_serves", extra={"child": role})
+        if role == "main" and "main" not in said:
+            said.add("main")
+            _greet(spec, layout, credential)
+
+    def on_change(processes: list[tuple[str, int, int]]) -> None:
+        listed = [{"role": role, "pid": pid, "restarts": restarts} for role, pid, restarts in processes]
+        temporary = layout.processes.with_name("processes.json.new")
+        temporary.write_text(json.dumps([{"role": "supervisor", "pid": os.getpid(), "restarts": 0}, *listed]))
+        temporary.rename(layout.processes)
+
+    def child(role: str, *descriptors: int, needs: str = "") -> ChildSpec:
+        command = (sys.executable, "-m", "drystone_cli.processes", role)
+        return ChildSpec(
+            role=role, command=command, stdin=spec.encode(), descriptors=(lock, *descriptors), needs=needs
+        )
+
+    settings = spec.settings
+    return Supervisor(
+        specs=(child("main", spec.listen_fd), child("background", needs="main")),
+        settings=WatchSettings(
+            silence=settings.supervisor.watchdog, start=settings.supervisor.start, drain=settings.server.drain
+        ),
+        on_ready=on_ready,
+        on_change=on_change,
+    )
+
+
+def _greet(spec: ProcessSpec, layout: Layout, credential: RootCredential) -> None:
+    """How to use it, on stderr; then the one line on stdout that says it serves."""
+    url = spec.endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    lines = [f"Drystone {VERSION} on {len(spec.disks)} disks, state in {layout.state}", f"  endpoint    {url}"]
+    lines.append(f"  access key  {credential.access_key}")
+    if credential.file is None:
+        lines.append("  secret key  as given by DRYSTONE_ROOT_SECRET_KEY")
+        before = 'AWS_ACCESS_KEY_ID="$DRYSTONE_ROOT_ACCESS_KEY" AWS_SECRET_ACCESS_KEY="$DRYSTONE_ROOT_SECRET_KEY"'
+    else:
+        shown = credential.made and sys.stderr.isatty()
+        note = f"(kept in {credential.file})"
+        lines.append(f"  secret key  {credential.secret_key} {note}" if shown else f"  secret key  in {credential.file}")
+        before = f"AWS_SHARED_CREDENTIALS_FILE={credential.file}"
+    lines.append(f"  try         {before} AWS_REGION={spec.settings.server.region} aws --endpoint-url {url} s3 mb s3://first")
+    lines.append(f"  status      drystone status --state-dir {layout.state}")
+    lines.append("  docs        docs/operations.md")
+    print("\n".join(lines), file=sys.stderr, flush=True)
+    print(f"ready {spec.endpoint}", flush=True)

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root of a standalone store's main process: disks → storage → metadata → gateway → HTTP, and gRPC beside.
+
+Everything is joined by direct calls; the background process comes in over gRPC on a unix socket, as it would in a cluster.
+Order of life: storage opens its disks, metadata finds its newest state on them, S3 is served, gRPC is served, READY.
+The way down is the reverse: S3 drains first, then nothing new can reach metadata or storage.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from typing import Any
+
+from drystone_core.errors import DrystoneError
+from drystone_core.profiles import Profile
+from drystone_datapath.append import AppendSettings
+from drystone_gateway.app import Links, error_response
+from drystone_gateway.app import World as GatewayWorld
+from drystone_gateway.app import build as build_gateway
+from drystone_gateway.credentials import root_credentials
+from drystone_gateway.http.messages import Request
+from drystone_gateway.http.server import HttpServer
+from drystone_gateway.http.shared import HttpSettings
+from drystone_gateway.http.tls import TlsFiles
+from drystone_gateway.operations.hash_pool import ThreadHashPool
+from drystone_gateway.settings import GatewaySettings
+from drystone_metadata.service import LocalMetadata
+from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
+from drystone_metadata.store.ports import CELL_TABLET
+from drystone_runtime.config_sections import Settings
+from drystone_storage.disks.assemble import DisksRefused
+from drystone_storage.disks.store import Store
+from drystone_storage.node import StorageNode
+from drystone_storage.node import build as build_storage
+from drystone_storage.settings import StorageSettings, WatchSettings
+from drystone_storage.world import World, real_world
+
+from drystone_cli.process_spec import ProcessSpec
+from drystone_cli.processes import Unusable
+
+log = logging.getLogger(__name__)
+HASH_THREADS = 2
+
+
+async def start(spec: ProcessSpec) -> "Standalone":
+    """Build everything and serve; raises Unusable when somebody must change something first."""
+    standalone = Standalone(spec=spec, world=real_world())
+    try:
+        await standalone.start()
+    except DisksRefused as error:
+        raise Unusable("; ".join(error.problems)) from error
+    except DrystoneError as error:
+        raise Unusable(f"the store cannot be opened: {error}") from error
+    return standalone
+
+
+class Standalone:
+    """The running store."""
+
+    def __init__(self, *, spec: ProcessSpec, world: World) -> None:
+        self.spec, self.world = spec, world
+        self.began = world.clock.monotonic()
+        self.node: StorageNode = build_storage(storage_settings(spec.settings, spec.disks), world)
+        self.members: EmbeddedStorage | None = None
+        self.metadata: LocalMetadata | None = None
+        self._hashing = ThreadHashPool(threads=HASH_THREADS)
+        self._http: HttpServer | None = None
+        self._rpc: list[Any] = []
+
+    async def start(self) -> None:
+        """Open, serve."""
+        marks = [time.perf_counter()]
+        await self.node.start()
+        marks.append(time.perf_counter())
+        store = self.node.store
+        assert store is not None
+        self.members = self._embedded(store)
+        await self.members.open(create=len(self.node.registry) == 0)
+        self.metadata = LocalMetadata(
+            storage=self.members, tablet=CELL_TABLET, clock=self.world.clock, entropy=self.world.entropy
+        )
+        await self.metadata.start()
+        self.world.background.keep("metadata.commit", self.metadata.run)
+        marks.append(time.perf_counter())
+        await self._serve_s3(self.metadata)
+        await self._serve_rpc()
+        marks.append(time.perf_counter())
+        names = ("storage_ms", "metadata_ms", "serve_ms")
+        spent = {name: round((b - a) * 1000) for name, a, b in zip(names, marks, marks[1:], strict=False)}
+        log.info("store.serves", extra={"endpoint": self.spec.endpoint, **spent})
+
+    async def drain(self, seconds: float) -> None:
+        """Finish requests, then stop from the outside in."""
+        deadline = self.world.clock.monotonic() + seconds
+        if self._http is not None:
+            cut_off = await self._http.drain(deadline)
+            log.info("store.drained", extra={"cut_off": cut_off})
+        await asyncio.gather(*(server.stop(0.5) for server in self._rpc))
+        try:
+            async with asyncio.timeout(10.0):
+                await self.node.drain()
+                if self.members is not None:
+                    await self.members.close()
+        except TimeoutError:
+            log.warning("store.close_late")
+        await self.world.background.stop(within=2.0)
+        self._hashing.stop()
+
+    def _embedded(self, store: Store) -> EmbeddedStorage:
+        def unit(index: int) -> MemberUnit:
+            disk = store.disks[index]
+            return MemberUnit(
+                disk_id=disk.known.disk_id,
+                path=disk.place.root,
+                disk=disk.place,
+                lane=self.world.lane(f"journal-{index}"),
+                db_lane=self.world.lane(f"rows-{index}"),
+                read_lane=self.world.lane(f"reads-{index}"),
+            )
+
+        return EmbeddedStorage(
+            units=[unit(index) for index in range(len(store.disks))],
+            cluster_id=store.cluster_id,
+            m=store.profile.m,
+            lanes=self.world.lanes,
+            clock=self.world.clock,
+            entropy=self.world.entropy,
+            on_event=lambda name, fields: log.info(name, extra={"fields": fields}),
+        )
+
+    async def _serve_s3(self, metadata: LocalMetadata) -> None:
+        spec, server = self.spec, self.spec.settings.server
+        app = build_gateway(
+            GatewaySettings(region=server.region, account=server.account, domains=server.domains),
+            GatewayWorld(clock=self.world.clock, entropy=self.world.entropy, hashing=self._hashing),
+            Links(
+                metadata=metadata,
+                storage=self.node,
+                credentials=root_credentials(
+                    access_key=spec.access_key, secret_key=spec.secret_key, account=server.account
+                ),
+            ),
+        )
+        self._http = HttpServer(
+            handler=app.handle,
+            render_error=error_response,
+            settings=HttpSettings(),
+            clock=self.world.clock,
+            entropy=self.world.entropy,
+            access_log=_log_access if server.access_log else None,
+        )
+        tls = TlsFiles(certificate=server.tls_cert, key=server.tls_key) if server.tls_cert else None
+        try:
+            await self._http.start(sockets=(socket.socket(fileno=spec.listen_fd),), tls=tls)
+        except OSError as error:  # ssl.SSLError is one
+            raise Unusable(f"the certificate {server.tls_cert} with key {server.tls_key} cannot be used: {error}") from error
+
+    async def _serve_rpc(self) -> None:
+        from drystone_gateway.rpc.admin import admin_service
+        from drystone_metadata.rpc.server import metadata_service
+        from drystone_runtime.rpc.server import RpcServer, RpcServerSettings, RpcService
+        from drystone_storage.rpc.server import storage_service
+
+        from drystone_cli.standalone_admin import StandaloneView
+
+        assert self.metadata is not None
+        reflection = self.spec.settings.admin.reflection
+
+        def server(path: str, *services: RpcService) -> RpcServer:
+            settings = RpcServerSettings(address=f"unix:{path}", reflection=reflection)
+            return RpcServer(services=services, settings=settings)
+
+        self._rpc = [
+            server(
+                self.spec.node_socket, metadata_service(self.metadata), storage_service(self.node, self.node.status)
+            ),
+            server(self.spec.admin_socket, admin_service(StandaloneView(self))),
+        ]
+        for one in self._rpc:
+            await one.start()
+            await one.serving(True)
+
+
+def storage_settings(settings: Settings, disks: tuple[str, ...]) -> StorageSettings:
+    """The storage node's own settings from the store's."""
+    storage = settings.storage
+    return StorageSettings(
+        paths=disks,
+        profile=Profile.parse(storage.profile) if storage.profile else None,
+        append=AppendSettings(volume_limit=storage.volume_size, deadline=storage.append_deadline),
+        watch=WatchSettings(reserve=storage.reserve),
+    )
+
+
+def _log_access(
+    request: Request | None, status: int, received: int, sent: int, seconds: float, error: BaseException | None
+) -> None:
+    """One line per request."""
+    fields = {"status": status, "in": received, "out": sent, "ms": round(seconds * 1000, 3)}
+    if request is not None:
+        fields |= {"request_id": request.request_id, "method": request.method, "path": request.path, "peer": request.peer}
+    if error is not None:
+        fields["error"] = type(error).__name__
+    log.info("access", extra=fields)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator asks of a standalone store, answered from its parts."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drystone_core.cell import (
+    CellStatus,
+    FragmentReport,
+    MemberStatus,
+    ObjectReport,
+    ProcessStatus,
+    ReclaimStatus,
+    RepairStatus,
+    StripeReport,
+)
+from drystone_core.errors import Unavailable
+from drystone_core.extents import BlobRef, PackedExtent
+from drystone_core.ids import Key, VersionId, VolumeId, volume_text
+from drystone_datapath.volume import Volume
+from drystone_gateway.operations.blob_layout import BlobLayout
+from drystone_runtime.rpc.background_clients import reclaim_status, repair_status
+from drystone_runtime.rpc.channel import open_channel
+
+from drystone_cli import VERSION
+from drystone_cli.shard_reading import verify_record
+
+if TYPE_CHECKING:
+    from drystone_cli.standalone import Standalone
+
+PATIENCE = 1.0
+"""Seconds the background process may take to say how it is."""
+STRIPES = 2_000
+"""Stripes one inspection reads at most."""
+
+
+class StandaloneView:
+    """An AdminView of a running standalone store."""
+
+    def __init__(self, store: "Standalone") -> None:
+        self._store = store
+        self._background = open_channel(f"unix:{store.spec.background_socket}")
+
+    async def status(self) -> CellStatus:
+        """One screen; what the background process does not say in time stands as nothing done."""
+        store = self._store
+        opened = store.node.store
+        assert opened is not None
+        node, repair, reclaim = await asyncio.gather(
+            store.node.status(),
+            repair_status(self._background, timeout=PATIENCE),
+            reclaim_status(self._background, timeout=PATIENCE),
+            return_exceptions=True,
+        )
+        if isinstance(node, BaseException):
+            raise node
+        return CellStatus(
+            version=VERSION,
+            cluster_id=opened.cluster_id,
+            endpoint=store.spec.endpoint,
+            uptime_seconds=int(store.world.clock.monotonic() - store.began),
+            node=node,
+            members=self._members(),
+            repair=repair if isinstance(repair, RepairStatus) else RepairStatus(),
+            reclaim=reclaim if isinstance(reclaim, ReclaimStatus) else ReclaimStatus(),
+            processes=_processes(Path(store.spec.state) / "processes.json"),
+        )
+
+    async def inspect_object(self, bucket: str, key: Key, version_id: VersionId | None) -> ObjectReport:
+        """Reads and verifies every fragment the version lies in, on the disks' own lanes."""
+        metadata = self._store.metadata
+        assert metadata is not None
+        version = await metadata.object(bucket, key, version_id)
+        blobs = list(version.blobs)
+        if version.manifest is not None:
+            layout = await BlobLayout(storage=self._store.node).read(version)
+            blobs = [*layout.blobs, version.manifest]
+        stripes = [
+            await self._stripe(volume, record, form, length)
+            for volume, record, form, length in _stripes(blobs)[:STRIPES]
+        ]
+        return ObjectReport(
+            version_id=version.version_id, size=version.size, etag=version.etag, stripes=tuple(stripes)
+        )
+
+    async def _stripe(self, volume_id: VolumeId, record: int, form: str, length: int) -> StripeReport:
+        volume = self._store.node.registry.get(volume_id)
+        if volume is None:
+            raise Unavailable(f"volume {volume_text(volume_id)} is not known")
+        at_hand = [slot for slot in volume.slots if slot is not None]
+        calls = [
+            (
+                slot.unit.lane,
+                partial(
+                    verify_record,
+                    slot.file,
+                    nonce=volume.nonce,
+                    volume=volume_id,
+                    slot=slot.index,
+                    offset=record,
+                    freed=record in volume.freed,
+                ),
+            )
+            for slot in at_hand
+        ]
+        results = await self._store.world.lanes.scatter(calls, deadline=self._store.world.clock.monotonic() + 10.0)
+        found = {slot.index: result for slot, result in zip(at_hand, results, strict=True)}
+        return StripeReport(
+            volume=volume_text(volume_id),
+            record=record,
+            profile=volume.profile.name,
+            form=form,
+            length=length,
+            fragments=tuple(_fragment(volume, index, found.get(index)) for index in range(volume.profile.slots)),
+        )
+
+    def _members(self) -> tuple[MemberStatus, ...]:
+        members = self._store.members
+        opened = self._store.node.store
+        assert members is not None
+        assert opened is not None
+        said = members.status()
+        paths = {disk.known.disk_id: disk.known.path for disk in opened.disks}
+        roles = {"member": "follower", "failed": "away"}
+        return tuple(
+            MemberStatus(
+                path=paths.get(member["disk"], member["disk"]),
+                role="primary" if member["disk"] == said["primary"] else roles[member["standing"]],
+                head=max(0, said["index"] - (member["lag"] or 0)),
+            )
+            for member in said["members"]
+            if member["standing"] in roles
+        )
+
+
+def _fragment(volume: Volume, index: int, result: object) -> FragmentReport:
+    slot = volume.slots[index]
+    if slot is None:
+        return FragmentReport(slot=index, disk="", state="away", problem="its disk is not at hand")
+    if isinstance(result, BaseException):
+        return FragmentReport(slot=index, disk=slot.unit.label, state="away", problem=str(result) or "late")
+    problem: str = getattr(result, "problem", "")
+    return FragmentReport(slot=index, disk=slot.unit.label, state="bad" if problem else "ok", problem=problem)
+
+
+def _stripes(blobs: Iterable[BlobRef]) -> list[tuple[VolumeId, int, str, int]]:
+    """(volume, record, form, object bytes) of every stripe, in the order of the bytes."""
+    found = []
+    for blob in blobs:
+        for extent in blob.extents:
+            if isinstance(extent, PackedExtent):
+                found.append((extent.volume, extent.record, "packed", extent.length))
+            else:
+                found += [
+                    (extent.volume, extent.record + index * extent.stride, "striped", extent.piece)
+                    for index in range(extent.count)
+                ]
+    return found
+
+
+def _processes(path: Path) -> tuple[ProcessStatus, ...]:
+    try:
+        listed = json.loads(path.read_text())
+        return tuple(ProcessStatus(role=one["role"], pid=one["pid"], restarts=one["restarts"]) for one in listed)
+    except (OSError, ValueError, KeyError):
+        return ()
