@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listings through boto3: order, prefixes, delimiters, paging of both versions, encoding, versions."""
+
+import pytest
+from botocore.exceptions import ClientError
+
+KEYS = sorted(
+    ["a", "a/", "a/1", "a/2", "a//x", "b", "dir/sub/1", "dir/sub/2", "dir/x", "z%z", "z z", "z+z", "é", "日"], key=str.encode
+)
+
+
+@pytest.fixture
+def filled(s3, bucket):
+    for key in KEYS:
+        s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    return bucket
+
+
+def keys(page) -> list[str]:
+    return [entry["Key"] for entry in page.get("Contents", [])]
+
+
+def prefixes(page) -> list[str]:
+    return [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+
+
+def test_order_is_by_utf8_bytes(s3, filled):
+    """Both versions."""
+    assert keys(s3.list_objects_v2(Bucket=filled)) == KEYS
+    assert keys(s3.list_objects(Bucket=filled)) == KEYS
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("step", [1, 2, 3, 1000])
+@pytest.mark.parametrize("delimiter", ["", "/", "//", "z"])
+def test_paging_shows_every_key_and_prefix_once(s3, filled, version, step, delimiter):
+    """No entry is lost or repeated at a page's edge, whatever its size."""
+    seen: list[str] = []
+    options = {"Delimiter": delimiter} if delimiter else {}
+    marker: dict[str, str] = {}
+    while True:
+        if version == 2:
+            page = s3.list_objects_v2(Bucket=filled, MaxKeys=step, **options, **marker)
+            assert page["KeyCount"] == len(keys(page)) + len(prefixes(page)) <= step
+        else:
+            page = s3.list_objects(Bucket=filled, MaxKeys=step, **options, **marker)
+        seen += sorted(keys(page) + prefixes(page), key=str.encode)
+        if not page["IsTruncated"]:
+            break
+        if version == 2:
+            marker = {"ContinuationToken": page["NextContinuationToken"]}
+        elif delimiter:
+            marker = {"Marker": page["NextMarker"]}
+        else:
+            assert "NextMarker" not in page
+            marker = {"Marker": keys(page)[-1]}
+    want: list[str] = []
+    for key in KEYS:
+        at = key.find(delimiter) if delimiter else -1
+        entry = key[: at + len(delimiter)] if at >= 0 else key
+        if entry not in want:
+            want.append(entry)
+    assert seen == want
+
+
+def test_prefix_and_delimiter_together(s3, filled):
+    """The delimiter is sought behind the prefix."""
+    page = s3.list_objects_v2(Bucket=filled, Prefix="dir/", Delimiter="/")
+    assert keys(page) == ["dir/x"] and prefixes(page) == ["dir/sub/"] and page["Prefix"] == "dir/"
+    page = s3.list_objects_v2(Bucket=filled, Prefix="none")
+    assert keys(page) == [] and page["KeyCount"] == 0 and not page["IsTruncated"]
+
+
+def test_start_after_and_marker_exclude_their_key(s3, filled):
+    """Strictly after."""
+    assert keys(s3.list_objects_v2(Bucket=filled, StartAfter="b")) == KEYS[KEYS.index("b") + 1 :]
+    assert keys(s3.list_objects(Bucket=filled, Marker="b")) == KEYS[KEYS.index("b") + 1 :]
+
+
+def test_max_keys_zero_is_empty_and_not_truncated(s3, filled):
+    """0 → nothing, and more than 1000 is clamped."""
+    page = s3.list_objects_v2(Bucket=filled, MaxKeys=0)
+    assert keys(page) == [] and page["IsTruncated"] is False
+    assert s3.list_objects_v2(Bucket=filled, MaxKeys=5000)["MaxKeys"] == 1000
+
+
+@pytest.mark.parametrize("query", ["max-keys=-1", "max-keys=x", "list-type=2&continuation-token=", "encoding-type=xml"])
+def test_bad_parameters_are_invalid_arguments(s3_raw, filled, query):
+    """400, never ignored."""
+    status, _, body = s3_raw("GET", f"/{filled}?{query}")
+    assert status == 400 and b"<Code>InvalidArgument</Code>" in body
+
+
+def test_owner_is_shown_when_asked_for(s3, filled):
+    """V2 with fetch-owner, V1 always."""
+    assert "Owner" not in s3.list_objects_v2(Bucket=filled)["Contents"][0]
+    assert s3.list_objects_v2(Bucket=filled, FetchOwner=True)["Contents"][0]["Owner"]["ID"]
+    assert s3.list_objects(Bucket=filled)["Contents"][0]["Owner"]["ID"]
+
+
+def test_encoding_type_url_covers_keys_and_prefixes(s3_raw, filled):
+    """Percent escapes with a plus as %2B and a space as %20."""
+    _, _, body = s3_raw("GET", f"/{filled}?encoding-type=url&prefix=z")
+    for text in (b"<Key>z%20z</Key>", b"<Key>z%2Bz</Key>", b"<Key>z%25z</Key>", b"<EncodingType>url</EncodingType>"):
+        assert text in body
+
+
+def test_versions_of_a_plain_bucket_are_null_and_latest(s3, filled):
+    """One stream, every version `null` and latest; pages by key and version."""
+    page = s3.list_object_versions(Bucket=filled)
+    assert [entry["Key"] for entry in page["Versions"]] == KEYS
+    assert all(entry["VersionId"] == "null" and entry["IsLatest"] for entry in page["Versions"])
+    seen, markers = [], {}
+    while True:
+        page = s3.list_object_versions(Bucket=filled, MaxKeys=4, **markers)
+        seen += [entry["Key"] for entry in page.get("Versions", [])]
+        if not page["IsTruncated"]:
+            break
+        markers = {"KeyMarker": page["NextKeyMarker"]}
+        if page.get("NextVersionIdMarker"):
+            markers["VersionIdMarker"] = page["NextVersionIdMarker"]
+    assert seen == KEYS
+
+
+def test_version_marker_needs_a_key_marker(s3, filled):
+    """InvalidArgument alone."""
+    with pytest.raises(ClientError) as error:
+        s3.list_object_versions(Bucket=filled, VersionIdMarker="null")
+    assert error.value.response["Error"]["Code"] == "InvalidArgument"
+
+
+def test_listing_is_strong(s3, bucket):
+    """What was put is listed, what was deleted is not, at once."""
+    for number in range(30):
+        s3.put_object(Bucket=bucket, Key=f"k{number}", Body=b"")
+        assert f"k{number}" in keys(s3.list_objects_v2(Bucket=bucket))
+        if number % 2:
+            s3.delete_object(Bucket=bucket, Key=f"k{number}")
+            assert f"k{number}" not in keys(s3.list_objects_v2(Bucket=bucket))
+
+
+def test_only_the_null_version_exists(s3, filled):
+    """`null` reads the object; another well-formed id does not exist; an empty one is an argument error."""
+    assert s3.get_object(Bucket=filled, Key="a", VersionId="null")["Body"].read() == b"a"
+    with pytest.raises(ClientError) as error:
+        s3.get_object(Bucket=filled, Key="a", VersionId="0123456789abcdef0123456789abcdef")
+    assert error.value.response["Error"]["Code"] == "NoSuchVersion"
