@@ -6,6 +6,9 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from drystone_core.crc import crc32c
 from drystone_core.errors import Damaged
 from drystone_core.extents import BlobRef, PackedExtent, StripedExtent
@@ -15,8 +18,6 @@ from drystone_core.ids import BlobId, BucketId, ClusterId, DiskId, Key, Uid, Vol
 from drystone_core.objects import Checksum, ChecksumType, Part
 from drystone_core.profiles import Profile
 from drystone_core.stripes import geometry
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 GOLDEN = Path(__file__).parent / "golden"
 NONCE = bytes(range(16))
@@ -24,9 +25,13 @@ VOLUME = VolumeId(0x1122334455667788)
 HEADER = shard.ShardHeader(volume=VOLUME, slot=3, profile=Profile(4, 2), nonce=NONCE)
 FLAG = close_flag.CloseFlag(volume=VOLUME, slot=3, stamp_us=1_700_000_000_000_000, end=1 << 30)
 IDENTITY = disk_identity.DiskIdentity(
-    cluster_id=ClusterId("ab" * 16), disk_id=DiskId("01" * 16), disk_class="ssd", created="2026-01-02T03:04:05Z",
-    profile=Profile(4, 2), mounted=True,
-)  # fmt: skip
+    cluster_id=ClusterId("ab" * 16),
+    disk_id=DiskId("01" * 16),
+    disk_class="ssd",
+    created="2026-01-02T03:04:05Z",
+    profile=Profile(4, 2),
+    mounted=True,
+)
 PACKED = PackedExtent(VOLUME, 8192, 512, 2, 64, 4096, 0xDEADBEEF)
 RUN = StripedExtent(VOLUME, 1 << 20, 2 << 20, 7, 4096, 2 << 20, 8 << 20)
 SMALL = BlobRef(BlobId(b"b" * 16), 4096, (PACKED,))
@@ -39,15 +44,27 @@ TABLE = b"".join(map(blob_table.encode_entry, ENTRIES))
 SHAPE = geometry(fragment_length=131072 + 64, table_length=len(TABLE), page_aligned=False)
 FREE = free_map.FreeMap(volume=VOLUME, slot=3, generation=5, records=frozenset({8192, 1 << 30, 20480}))
 TRAILER = trailer.Trailer(
-    size=4096, etag="0" * 32, modified_ms=1_700_000_000_000, storage_class="STANDARD_IA",
-    checksum=Checksum("CRC64NVME", "AAAAAAAAAAA=", ChecksumType.FULL_OBJECT), headers={"content-type": "text/plain"},
-    metadata={"colour": "grün"}, tags={"a": "b"}, content_id=b"i" * 16, envelope=b"sealed",
-)  # fmt: skip
+    size=4096,
+    etag="0" * 32,
+    modified_ms=1_700_000_000_000,
+    storage_class="STANDARD_IA",
+    checksum=Checksum("CRC64NVME", "AAAAAAAAAAA=", ChecksumType.FULL_OBJECT),
+    headers={"content-type": "text/plain"},
+    metadata={"colour": "grün"},
+    tags={"a": "b"},
+    content_id=b"i" * 16,
+    envelope=b"sealed",
+)
 PARTS = [
     Part(
-        number=number, size=5 << 20, etag=f"{number:032x}", modified_ms=number, uid=Uid(bytes([number]) * 16),
-        checksum=Checksum("CRC32C", "AAAAAA==", ChecksumType.COMPOSITE) if number % 2 else None, blobs=(SMALL, LARGE),
-    )  # fmt: skip
+        number=number,
+        size=5 << 20,
+        etag=f"{number:032x}",
+        modified_ms=number,
+        uid=Uid(bytes([number]) * 16),
+        checksum=Checksum("CRC32C", "AAAAAA==", ChecksumType.COMPOSITE) if number % 2 else None,
+        blobs=(SMALL, LARGE),
+    )
     for number in (1, 2, 5)
 ]
 
@@ -55,9 +72,18 @@ PARTS = [
 def head(offset: int = 8192, slot: int = 3) -> bytes:
     """A record's head and block CRCs."""
     return record.HeadEncoder(
-        volume=VOLUME, k=4, m=2, nonce=NONCE, offset=offset, sequence=77, shape=SHAPE, table_length=len(TABLE),
-        entries=2, digest=record.table_digest(TABLE, NONCE), piece=False,
-    ).encode(slot, 70000, [1, 2])  # fmt: skip
+        volume=VOLUME,
+        k=4,
+        m=2,
+        nonce=NONCE,
+        offset=offset,
+        sequence=77,
+        shape=SHAPE,
+        table_length=len(TABLE),
+        entries=2,
+        digest=record.table_digest(TABLE, NONCE),
+        piece=False,
+    ).encode(slot, 70000, [1, 2])
 
 
 GOLDENS = {
@@ -187,16 +213,30 @@ def test_free_map_keeps_the_previous_generation_when_one_is_torn() -> None:
 
 
 packed = st.builds(
-    PackedExtent, st.integers(0, 2**64 - 1), st.integers(0, 2**31).map(lambda v: v * 4096), st.integers(0, 2**32 - 1),
-    st.integers(0, 27), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1),
-)  # fmt: skip
+    PackedExtent,
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**31).map(lambda v: v * 4096),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 27),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+)
 striped = st.builds(
-    StripedExtent, st.integers(0, 2**64 - 1), st.integers(0, 2**31).map(lambda v: v * 4096),
-    st.integers(0, 2**31).map(lambda v: v * 4096), st.integers(1, 2**32 - 1), st.integers(0, 2**32 - 1),
-    st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1),
-)  # fmt: skip
+    StripedExtent,
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**31).map(lambda v: v * 4096),
+    st.integers(0, 2**31).map(lambda v: v * 4096),
+    st.integers(1, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 2**32 - 1),
+    st.integers(1, 2**32 - 1),
+)
 refs = st.builds(
-    BlobRef, st.binary(min_size=16, max_size=16), st.integers(0, 2**63), st.lists(packed | striped, max_size=4).map(tuple)
+    BlobRef,
+    st.binary(min_size=16, max_size=16),
+    st.integers(0, 2**63),
+    st.lists(packed | striped, max_size=4).map(tuple),
 )
 
 

@@ -6,7 +6,9 @@ import errno
 import itertools
 
 import pytest
-from drystone_testing.volume_rig import CODECS, Rig
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from drystone_core.errors import Damaged
 from drystone_core.extents import PackedExtent, StripedExtent
 from drystone_core.formats.shard import RECORDS_AT, shard_name
@@ -15,8 +17,7 @@ from drystone_core.profiles import Profile
 from drystone_datapath.faults import BlobGone, SlotClosed, VolumeBroken, VolumeUnusable
 from drystone_datapath.volume import DiskState
 from drystone_datapath.volume_files import open_shard, write_close_flags
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from drystone_testing.volume_rig import CODECS, Rig
 
 PROFILES = [(4, 2), (2, 1), (1, 1), (3, 2), (1, 0), (1, 2)]
 
@@ -73,11 +74,15 @@ async def test_lone_4k_object_costs_nine_pages() -> None:
     rig = Rig(allocate_step=0)
     appender = await rig.open()
     await rig.put(appender, 4096)
-    pages = [-(-(len(rig.disk(slot).nodes[shard_name(VolumeId(7), slot)].data) - RECORDS_AT) // 4096) for slot in range(6)]
+    pages = [
+        -(-(len(rig.disk(slot).nodes[shard_name(VolumeId(7), slot)].data) - RECORDS_AT) // 4096) for slot in range(6)
+    ]
     assert pages == [2, 1, 1, 1, 2, 2]
 
 
-@pytest.mark.parametrize("fault", [{"error": errno.EIO}, {"error": errno.ENOSPC}, {"error": errno.EROFS}, {"hang": True}])
+@pytest.mark.parametrize(
+    "fault", [{"error": errno.EIO}, {"error": errno.ENOSPC}, {"error": errno.EROFS}, {"hang": True}]
+)
 async def test_one_failing_slot_breaks_the_volume_and_nothing_is_acknowledged(fault: dict) -> None:
     """R3: error or lateness of one slot fails all waiters, names the slot, and later appends are refused."""
     rig = Rig()
@@ -262,7 +267,9 @@ async def test_twenty_thousand_bit_flips_are_detected_and_healed() -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 2**32),
-    sizes=st.lists(st.lists(st.integers(0, 131072) | st.integers(0, 300), min_size=1, max_size=6), min_size=1, max_size=5),
+    sizes=st.lists(
+        st.lists(st.integers(0, 131072) | st.integers(0, 300), min_size=1, max_size=6), min_size=1, max_size=5
+    ),
     shape=st.sampled_from([(4, 2), (2, 1), (1, 1), (3, 2)]),
     fault=st.sampled_from(["none", "torn", "eio", "hang", "lost-disk"]),
     large=st.integers(0, 600_000),
@@ -270,7 +277,8 @@ async def test_twenty_thousand_bit_flips_are_detected_and_healed() -> None:
 def test_every_acknowledged_blob_survives_crash_and_any_m_lost_disks(
     seed: int, sizes: list[list[int]], shape: tuple[int, int], fault: str, large: int
 ) -> None:
-    """Append, fail, crash with torn sectors, reopen without m disks: everything acknowledged is there, byte for byte."""
+    """Append, fail, crash with torn sectors, reopen without m disks: everything acknowledged is there, byte for
+    byte."""
 
     async def story() -> None:
         rig = Rig(*shape, seed=seed)

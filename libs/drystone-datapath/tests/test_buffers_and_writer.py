@@ -4,6 +4,7 @@
 import asyncio
 
 import pytest
+
 from drystone_core.errors import Busy
 from drystone_core.extents import PIECE_LIMIT, StripedExtent
 from drystone_core.ids import BucketId, Key, Uid, VolumeId
@@ -77,7 +78,8 @@ async def test_writer_holds_at_most_three_buffers_and_gives_all_back() -> None:
 
 
 async def test_writer_retries_nothing_itself_and_raises_the_pieces_error() -> None:
-    """The sink decides where to append again; what it raises ends the blob. A tainted buffer never returns to the pool."""
+    """The sink decides where to append again; what it raises ends the blob. A tainted buffer never returns to the
+    pool."""
     rig = Rig()
 
     async def sink(piece: Piece) -> StripedExtent:
@@ -117,10 +119,13 @@ async def test_piece_lands_on_another_volume_when_the_first_breaks() -> None:
 
 def test_runs_join_only_equal_spacing() -> None:
     """Another writer's stripe between two pieces changes the spacing: a new run begins."""
+
     def one(record: int, piece: int = 100) -> StripedExtent:
         return StripedExtent(VolumeId(1), record, 8192, 1, 4096, 64, piece)
 
     runs = merge_runs([one(8192), one(16384), one(24576), one(40960), one(57344), one(65536, piece=50)])
     assert [(run.record, run.stride, run.count) for run in runs] == [  # type: ignore[union-attr]
-        (8192, 8192, 3), (40960, 16384, 2), (65536, 8192, 1),
+        (8192, 8192, 3),
+        (40960, 16384, 2),
+        (65536, 8192, 1),
     ]

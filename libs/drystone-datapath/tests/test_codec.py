@@ -5,12 +5,13 @@ import itertools
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from drystone_core.check import InvariantViolation
 from drystone_core.ports import Buffer
 from drystone_core.profiles import Profile
 from drystone_datapath.codec import Codec, Codecs, IsalEngine, PyeclibEngine
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SHIPPED = [(2, 1), (4, 2), (3, 2), (2, 2), (1, 1), (1, 2), (8, 3), (10, 4)]
 REFERENCES = {shape: PyeclibEngine(Profile(*shape)) for shape in SHIPPED}

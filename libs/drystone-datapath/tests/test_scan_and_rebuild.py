@@ -4,6 +4,7 @@
 import asyncio
 
 import pytest
+
 from drystone_core.formats.shard import RECORDS_AT, shard_name
 from drystone_core.ids import DiskId, VolumeId
 from drystone_core.services import SmallBlob
@@ -48,9 +49,7 @@ async def rebuild(rig: Rig, missing: int) -> RebuildProgress:
     job = SlotRebuild(
         volume=volume, missing=missing, unit=unit, fragments=rig.reader.fragments, lanes=rig.lanes, clock=rig.clock
     )
-    last = RebuildProgress(end=0)
-    async for last in job.run():
-        pass
+    last = [progress async for progress in job.run()][-1]
     assert last.verified
     rig.units[missing] = unit
     return last
@@ -155,9 +154,8 @@ async def test_rebuild_replaces_a_half_done_one_and_needs_k_survivors() -> None:
     job = SlotRebuild(
         volume=volume, missing=2, unit=unit, fragments=rig.reader.fragments, lanes=rig.lanes, clock=rig.clock
     )
-    async for progress in job.run():
-        pass
-    assert progress.verified and unit.disk.listdir("volumes") == [shard_name(VOLUME, 2).removeprefix("volumes/")]
+    steps = [progress async for progress in job.run()]
+    assert steps[-1].verified and unit.disk.listdir("volumes") == [shard_name(VOLUME, 2).removeprefix("volumes/")]
 
 
 async def test_stripe_torn_by_a_crash_is_found_by_its_whole_fragments() -> None:

@@ -2,7 +2,8 @@
 """The appender of one open volume: what waits while a flush is in flight becomes the next stripe.
 
 Invariants
-  A1  A waiter is completed only after its record is durable on all k+m slots AND every slot was seen without its close flag
+  A1  A waiter is completed only after its record is durable on all k+m slots AND every slot was seen without its
+      close flag
       after that write (R3, invariant 6): whoever closes a slot first finds every acknowledged record by scanning after.
   A2  Each offset is written at most once; the next record begins at the previous span's end (R1).
   A3  After the first failure or lateness nothing is acknowledged any more, not even stripes that all slots wrote.
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from drystone_core.check import check
-from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, BlobRef, PackedExtent, StripedExtent
+from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, BlobRef, StripedExtent
 from drystone_core.formats.blob_table import ENTRY_BYTES
 from drystone_core.formats.close_flag import PROBE
 from drystone_core.formats.shard import CLOSE_FLAG_AT
@@ -162,7 +163,9 @@ class Appender:
         )
         if self._broken is None and self._allocated > self.volume.end:
             for slot in self._slots:
-                slot.unit.lane.submit(partial(_quietly, slot.file.punch, self.volume.end, self._allocated - self.volume.end))
+                slot.unit.lane.submit(
+                    partial(_quietly, slot.file.punch, self.volume.end, self._allocated - self.volume.end)
+                )
         return failed
 
     async def _flush_all(self) -> None:

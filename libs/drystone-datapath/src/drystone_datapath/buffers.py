@@ -68,14 +68,14 @@ class BufferPool:
         self._used += 1
         return PooledBuffer(self, self._free.pop() if self._free else memoryview(mmap.mmap(-1, self.size)))
 
-    async def acquire(self, timeout: float) -> PooledBuffer:
-        """A buffer; Busy when none comes free within `timeout` seconds."""
+    async def acquire(self, patience: float) -> PooledBuffer:
+        """A buffer; Busy when none comes free within `patience` seconds."""
         found = self.try_acquire() if not self._waiters else None
         if found is not None:
             return found
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[PooledBuffer] = loop.create_future()
-        timer = loop.call_later(timeout, _give_up, waiter)
+        timer = loop.call_later(patience, _give_up, waiter)
         self._waiters.append(waiter)
         try:
             return await waiter

@@ -5,7 +5,7 @@ Two engines with the same bytes (code isa_l_rs_cauchy):
   IsalEngine     the ISA-L bundled in the pyeclib wheel, called by ctypes: no GIL, no copies
   PyeclibEngine  the reference; holds the GIL and copies, so it is given slices of at most SLICE bytes
 `Codec` probes at start that both agree for its profile and otherwise uses the reference.
-Reed–Solomon works byte by byte, so `rebuild` may be given any equal sub-range of the fragments.
+Reed-Solomon works byte by byte, so `rebuild` may be given any equal sub-range of the fragments.
 """
 
 import ctypes
@@ -58,7 +58,8 @@ class Codec:
         return self._engine
 
     def encode_into(self, data: Sequence[Buffer], parity: Sequence[Buffer]) -> None:
-        """Code k equally long views into m equally long writable ones (≤ SLICE data bytes in all to keep calls short)."""
+        """Code k equally long views into m equally long writable ones (≤ SLICE data bytes in all to keep calls
+        short)."""
         if self._engine is None:
             return
         length = len(data[0])
@@ -155,9 +156,7 @@ class IsalEngine:
         out = [bytearray(length) for _ in missing]
         targets = [ctypes.addressof(ctypes.c_char.from_buffer(part)) for part in out]
         rows = len(out)
-        self._encode_data(
-            length, self._k, rows, tables, self._data_array(*sources), (ctypes.c_void_p * rows)(*targets)
-        )
+        self._encode_data(length, self._k, rows, tables, self._data_array(*sources), (ctypes.c_void_p * rows)(*targets))
         del kept
         return [bytes(part) for part in out]
 

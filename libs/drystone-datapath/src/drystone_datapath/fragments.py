@@ -2,7 +2,8 @@
 """Verified ranges of fragments: read from their own slot, or rebuilt from any k others.
 
 Invariants
-  G1  No byte leaves unverified: each touched block against the CRC in a head whose keyed checksum was checked (invariant 3).
+  G1  No byte leaves unverified: each touched block against the CRC in a head whose keyed checksum was checked
+      (invariant 3).
   G2  A buffer a late call may still fill is never used again.
   G3  Damage is blamed on a disk only when the free map does not explain it (R8).
   G4  At most `rebuilds` ranges are rebuilt at a time; the cache of verified heads is bounded.
@@ -120,7 +121,8 @@ class Fragments:
         self._typical = settings.hedge_least / 4
 
     def fill_now(self, volume: Volume, at: StripeAt, slot: int, low: int, high: int, target: memoryview) -> bool:
-        """Fill `target` without blocking; False when that cannot be done (nothing is blamed: read again to find out)."""
+        """Fill `target` without blocking; False when that cannot be done (nothing is blamed: read again to find
+        out)."""
         held = volume.slots[slot]
         if held is None or held.unit.state is DiskState.FAILED:
             return False
@@ -137,7 +139,8 @@ class Fragments:
     async def read(
         self, volume: Volume, at: StripeAt, slot: int, low: int, high: int, target: memoryview
     ) -> bytes | None:
-        """Bytes [low, high) of a fragment. None: they are in `target`. Otherwise `target` may yet be written to by a late
+        """Bytes [low, high) of a fragment. None: they are in `target`. Otherwise `target` may yet be written to by a
+        late
         call (G2) and the rebuilt bytes are returned. Raises Damaged, BlobGone."""
         held = volume.slots[slot]
         if held is None or held.unit.state is DiskState.FAILED:
@@ -162,9 +165,7 @@ class Fragments:
         await late
         return None
 
-    async def read_blob(
-        self, volume: Volume, slot: int, record: int, offset: int, length: int, crc: int
-    ) -> Buffer:
+    async def read_blob(self, volume: Volume, slot: int, record: int, offset: int, length: int, crc: int) -> Buffer:
         """A packed blob's bytes: `length` at `offset` of the slot's file, checked against `crc`."""
         held = volume.slots[slot]
         if held is not None and held.unit.state is not DiskState.FAILED:
@@ -184,10 +185,9 @@ class Fragments:
             good = await self._collect(volume, slot, at.record, partial(_read_other, volume, at, low, high))
             return self._codecs.get(volume.profile).rebuild([slot], good)[0]
 
-    async def _rebuild_blob(
-        self, volume: Volume, slot: int, record: int, offset: int, length: int, crc: int
-    ) -> Buffer:
-        """First just the blob's bytes of k others, judged by the blob's own CRC; if that fails, from verified blocks."""
+    async def _rebuild_blob(self, volume: Volume, slot: int, record: int, offset: int, length: int, crc: int) -> Buffer:
+        """First just the blob's bytes of k others, judged by the blob's own CRC; if that fails, from verified
+        blocks."""
         codec = self._codecs.get(volume.profile)
         async with self._rebuilding:
             good = await self._collect(volume, slot, record, partial(_read_plain, offset, length))
@@ -218,7 +218,11 @@ class Fragments:
         """k results of `reader` over the other slots; late ones are replaced by others, and waited for at last."""
         k = volume.profile.k
         waiting = sorted(
-            (slot for slot in volume.slots if slot is not None and slot.index != missing and slot.unit.state is not DiskState.FAILED),
+            (
+                slot
+                for slot in volume.slots
+                if slot is not None and slot.index != missing and slot.unit.state is not DiskState.FAILED
+            ),
             key=lambda slot: (slot.unit.state is not DiskState.HEALTHY, slot.index),
         )
         good: dict[int, Buffer] = {}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Blobs to records: builds all k+m records of one stripe in memory. No I/O; one pass, one copy.
 
-A pack joins small blobs whole into k fragments; a piece is cut in place. Parity is coded and every stored block summed in
+A pack joins small blobs whole into k fragments; a piece is cut in place. Parity is coded and every stored block
+summed in
 column slices of at most codec.SLICE data bytes, while they are warm.
 """
 
@@ -79,9 +80,20 @@ def build_pack(
         fill[fragment] = position + size + pad
         table.append(
             pack_entry(
-                header.kind, LAST_PIECE | HAS_CRC, fragment, len(key), header.part, position, length, len(trailer), crc,
-                header.bucket_id, header.offset, blob_id, header.uid,
-            )  # fmt: skip
+                header.kind,
+                LAST_PIECE | HAS_CRC,
+                fragment,
+                len(key),
+                header.part,
+                position,
+                length,
+                len(trailer),
+                crc,
+                header.bucket_id,
+                header.offset,
+                blob_id,
+                header.uid,
+            )
         )
         table.append(key)
         placed.append((fragment, position, length, crc))
@@ -96,7 +108,8 @@ def build_pack(
     coded = [view[:fragment_length] for view in parity]
     _encode(codec, data, coded, fragment_length)
     stored: list[Buffer] = [
-        part if filled == fragment_length else memoryview(part)[:filled] for part, filled in zip(data, fill, strict=True)
+        part if filled == fragment_length else memoryview(part)[:filled]
+        for part, filled in zip(data, fill, strict=True)
     ]
     stored.extend(coded)
     sums = [block_crcs(part) for part in stored]
@@ -120,9 +133,13 @@ def build_piece(
     k = codec.k
     total = piece.length + len(piece.trailer)
     entry = piece_entry(
-        piece.header, blob_id=piece.blob_id, offset=piece.header.offset + piece.offset, length=piece.length,
-        trailer_length=len(piece.trailer), last=piece.last,
-    )  # fmt: skip
+        piece.header,
+        blob_id=piece.blob_id,
+        offset=piece.header.offset + piece.offset,
+        length=piece.length,
+        trailer_length=len(piece.trailer),
+        last=piece.last,
+    )
     shape = piece_geometry(total, k, len(entry))
     fragment_length = shape.fragment_length
     view = piece.view
@@ -137,9 +154,7 @@ def build_piece(
         if _is_zero(data[index], sums[index]):
             stored[index], sums[index] = b"", []
     stripe = _seal(place, codec, shape, entry, 1, stored, sums, piece=True)
-    extent = StripedExtent(
-        place.volume, place.offset, shape.span, 1, shape.payload_at, fragment_length, piece.length
-    )
+    extent = StripedExtent(place.volume, place.offset, shape.span, 1, shape.payload_at, fragment_length, piece.length)
     return stripe, extent
 
 
@@ -177,7 +192,9 @@ def _is_zero(part: memoryview, sums: list[int]) -> bool:
     """All bytes are zero; the checksum of the first block answers for nearly every other fragment."""
     if len(part) >= BLOCK and sums[0] != _ZERO_SUM:
         return False
-    return all(part[at : at + BLOCK].tobytes().count(0) == min(BLOCK, len(part) - at) for at in range(0, len(part), BLOCK))
+    return all(
+        part[at : at + BLOCK].tobytes().count(0) == min(BLOCK, len(part) - at) for at in range(0, len(part), BLOCK)
+    )
 
 
 def _seal(
@@ -192,9 +209,18 @@ def _seal(
     piece: bool,
 ) -> Stripe:
     encoder = HeadEncoder(
-        volume=place.volume, k=codec.k, m=codec.m, nonce=place.nonce, offset=place.offset, sequence=place.sequence,
-        shape=shape, table_length=len(table), entries=entries, digest=table_digest(table, place.nonce), piece=piece,
-    )  # fmt: skip
+        volume=place.volume,
+        k=codec.k,
+        m=codec.m,
+        nonce=place.nonce,
+        offset=place.offset,
+        sequence=place.sequence,
+        shape=shape,
+        table_length=len(table),
+        entries=entries,
+        digest=table_digest(table, place.nonce),
+        piece=piece,
+    )
     padded = table.ljust(shape.payload_at - shape.table_at, b"\0")
     encode = encoder.encode
     buffers: list[list[Buffer]] = []

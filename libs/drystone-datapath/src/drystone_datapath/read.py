@@ -129,9 +129,7 @@ class Reader:
             return None
         whole = bytearray(extent.length)
         try:
-            slot.file.preadv(
-                (memoryview(whole),), extent.record + extent.payload_at + extent.position, nowait=True
-            )
+            slot.file.preadv((memoryview(whole),), extent.record + extent.payload_at + extent.position, nowait=True)
         except OSError:
             return None
         return whole if crc32c(whole) == extent.crc else None
@@ -230,9 +228,7 @@ def _plan_blob(blob: BlobRef, start: int, end: int) -> Iterator[Span]:
         for index in range(low // extent.piece, (high - 1) // extent.piece + 1):
             base = index * extent.piece
             stripe = StripeAt(extent.record + index * extent.stride, extent.payload_at, extent.fragment_length)
-            yield from _plan_piece(
-                extent.volume, stripe, max(low - base, 0), min(high - base, extent.piece)
-            )
+            yield from _plan_piece(extent.volume, stripe, max(low - base, 0), min(high - base, extent.piece))
     if at < end:
         raise Damaged("a blob's extents are shorter than the blob")
 

@@ -70,7 +70,8 @@ class SlotRebuild:
         self._step = step or BLOCK
 
     async def run(self) -> AsyncIterator[RebuildProgress]:
-        """Do it, yielding progress now and then. Raises Damaged when k survivors are not there, OSError of the target."""
+        """Do it, yielding progress now and then. Raises Damaged when k survivors are not there, OSError of the
+        target."""
         volume = self._volume
         cursors = [
             _Cursor(slot) for slot in volume.slots

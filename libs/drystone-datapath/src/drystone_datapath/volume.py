@@ -80,4 +80,5 @@ class VolumeMap(Protocol):
 
 
 SlotFailure = Callable[[Volume, int, BaseException], None]
-"""Told once per failing slot: (volume, slot index, what happened); TimeoutError for lateness, DamagedFragment for a bad CRC."""
+"""Told once per failing slot: (volume, slot index, what happened); TimeoutError for lateness, DamagedFragment for
+a bad CRC."""

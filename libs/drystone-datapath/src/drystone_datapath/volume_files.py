@@ -72,7 +72,10 @@ async def create_volume(
     check(len(units) == profile.slots, "one disk per slot")
     nonce = entropy.token(16)
     calls = [
-        (unit.lane, partial(_create_shard, unit.disk, ShardHeader(volume=volume_id, slot=slot, profile=profile, nonce=nonce)))
+        (
+            unit.lane,
+            partial(_create_shard, unit.disk, ShardHeader(volume=volume_id, slot=slot, profile=profile, nonce=nonce)),
+        )
         for slot, unit in enumerate(units)
     ]
     results = await lanes.scatter(calls, deadline=clock.monotonic() + deadline)

@@ -146,6 +146,4 @@ def _join(run: StripedExtent, one: StripedExtent) -> StripedExtent | None:
     stride = one.record - run.record if run.count == 1 else run.stride
     if stride <= 0 or one.record != run.record + run.count * stride:
         return None
-    return StripedExtent(
-        run.volume, run.record, stride, run.count + 1, run.payload_at, run.fragment_length, run.piece
-    )
+    return StripedExtent(run.volume, run.record, stride, run.count + 1, run.payload_at, run.fragment_length, run.piece)

@@ -5,7 +5,8 @@ Invariants
   S1  What was durable before a crash is there after it; what was not survives in any subset of its 512-byte sectors.
   S2  After a crash every open file is dead: its calls raise OSError.
   S3  A hung call has no effect until `SimLane.release()` lets it land, however late.
-Faults are scripted by `fail` (errors, hangs, torn or lost writes, misdirected writes), `flip`, `freeze_reads`, `capacity`.
+Faults are scripted by `fail` (errors, hangs, torn or lost writes, misdirected writes), `flip`, `freeze_reads`,
+`capacity`.
 Seeded: the same calls with the same seeds leave the same bytes.
 """
 
@@ -309,7 +310,8 @@ class SimLane:
 
 
 class SimLanes:
-    """The Lanes port over SimLanes' lanes: each scatter yields to the loop `yields` times, before and after the calls."""
+    """The Lanes port over SimLanes' lanes: each scatter yields to the loop `yields` times, before and after the
+    calls."""
 
     def __init__(self, *, seed: int = 0, yields: int = 2) -> None:
         self._rng = random.Random(seed)

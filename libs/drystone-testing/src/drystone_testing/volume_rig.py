@@ -54,7 +54,9 @@ class SeededEntropy:
 class Rig:
     """Disks, volumes, a reader; `model` holds what was acknowledged."""
 
-    def __init__(self, k: int = 4, m: int = 2, *, seed: int = 1, lanes: SimLanes | None = None, **settings: object) -> None:
+    def __init__(
+        self, k: int = 4, m: int = 2, *, seed: int = 1, lanes: SimLanes | None = None, **settings: object
+    ) -> None:
         self.profile = Profile(k, m)
         self.rng = random.Random(seed)
         self.clock, self.entropy = StillClock(), SeededEntropy(seed)

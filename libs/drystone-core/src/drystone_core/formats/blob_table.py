@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The blob table of a stripe: which blobs lie in it and what each is named. The same bytes in every slot.
 
-Format    docs/formats/shard.md (v1). An entry is 80 fixed bytes and the key. It carries all of the blob's one name (R6):
+Format    docs/formats/shard.md (v1). An entry is 80 fixed bytes and the key. It carries all of the blob's one name
+(R6):
 bucket, key, uid, part, offset; so liveness can be judged, and names recovered, from volumes alone.
 """
 
@@ -60,20 +61,48 @@ class BlobEntry:
 
 def encode_entry(entry: BlobEntry) -> bytes:
     """One entry."""
-    return pack_entry(
-        entry.kind, entry.flags, entry.fragment, len(entry.key), entry.part, entry.position, entry.length,
-        entry.trailer_length, entry.crc, entry.bucket_id, entry.offset, entry.blob_id, entry.uid,
-    ) + entry.key  # fmt: skip
+    return (
+        pack_entry(
+            entry.kind,
+            entry.flags,
+            entry.fragment,
+            len(entry.key),
+            entry.part,
+            entry.position,
+            entry.length,
+            entry.trailer_length,
+            entry.crc,
+            entry.bucket_id,
+            entry.offset,
+            entry.blob_id,
+            entry.uid,
+        )
+        + entry.key
+    )
 
 
 def piece_entry(
     header: BlobHeader, *, blob_id: BlobId, offset: int, length: int, trailer_length: int, last: bool
 ) -> bytes:
     """The single entry of a piece's stripe; `offset` is the piece's own in the object or part."""
-    return pack_entry(
-        header.kind, LAST_PIECE if last else 0, 0, len(header.key), header.part, 0, length,
-        trailer_length, 0, header.bucket_id, offset, blob_id, header.uid,
-    ) + header.key  # fmt: skip
+    return (
+        pack_entry(
+            header.kind,
+            LAST_PIECE if last else 0,
+            0,
+            len(header.key),
+            header.part,
+            0,
+            length,
+            trailer_length,
+            0,
+            header.bucket_id,
+            offset,
+            blob_id,
+            header.uid,
+        )
+        + header.key
+    )
 
 
 def decode_table(data: Buffer, entries: int) -> list[BlobEntry]:
@@ -85,16 +114,39 @@ def decode_table(data: Buffer, entries: int) -> list[BlobEntry]:
         if at + ENTRY_BYTES > size:
             raise Damaged("blob table: short")
         (
-            kind, flags, fragment, key_length, part, position, length, trailer_length, crc, bucket_id, offset, blob_id, uid,
-        ) = _ENTRY.unpack_from(data, at)  # fmt: skip
+            kind,
+            flags,
+            fragment,
+            key_length,
+            part,
+            position,
+            length,
+            trailer_length,
+            crc,
+            bucket_id,
+            offset,
+            blob_id,
+            uid,
+        ) = _ENTRY.unpack_from(data, at)
         at += ENTRY_BYTES
         key = Key(bytes(data[at : at + key_length]))
         at += key_length
         found.append(
             BlobEntry(
-                kind, flags, fragment, position, length, trailer_length, crc, BlobId(blob_id), BucketId(bucket_id),
-                key, Uid(uid), part, offset,
-            )  # fmt: skip
+                kind,
+                flags,
+                fragment,
+                position,
+                length,
+                trailer_length,
+                crc,
+                BlobId(blob_id),
+                BucketId(bucket_id),
+                key,
+                Uid(uid),
+                part,
+                offset,
+            )
         )
     if at != size:
         raise Damaged("blob table: length does not match its entries")

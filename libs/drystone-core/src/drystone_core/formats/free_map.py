@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The free map of a volume: which stripes' payloads were punched (R8). A sidecar file beside each shard file.
 
-Format    docs/formats/free-map.md (v1): two copies, COPY_BYTES apart; generation g is written to copy g % 2, so a torn write
+Format    docs/formats/free-map.md (v1): two copies, COPY_BYTES apart; generation g is written to copy g % 2, so a
+torn write
 leaves the previous generation whole. The valid copy with the higher generation counts. Keyed like records (R2).
 """
 
@@ -55,7 +56,9 @@ def encode_free_map(free: FreeMap, nonce: bytes) -> bytes:
     check(len(free.records) <= LIMIT, "free map: too many stripes")
     units = array("I", sorted(_units(free.records)))
     body = units.tobytes()
-    head = _HEAD.pack(MAGIC, VERSION, 0, free.volume, free.slot, 0, free.generation, len(units)).ljust(_DIGEST_AT, b"\0")
+    head = _HEAD.pack(MAGIC, VERSION, 0, free.volume, free.slot, 0, free.generation, len(units)).ljust(
+        _DIGEST_AT, b"\0"
+    )
     return head + hashlib.blake2b(head + body, digest_size=16, key=nonce).digest() + body
 
 

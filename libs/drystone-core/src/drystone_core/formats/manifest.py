@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A large object's parts and blobs outside its row: pages of 64 KiB with an index first.
 
-Format    docs/formats/manifest.md (v1). Page 0 is the index: for each further page the first part's number, its place in the
+Format    docs/formats/manifest.md (v1). Page 0 is the index: for each further page the first part's number, its place
+in the
 list and the object offset at which it begins. So any range, or any part number, of a 10,000-part object costs two extra
 reads: the index, then one page (two when the range crosses into the next). Parts never straddle pages.
 """
@@ -25,7 +26,8 @@ MAGIC_INDEX = b"DMI1"
 MAGIC_PAGE = b"DMP1"
 
 _PAGE_HEAD = struct.Struct("<4sHHIII")
-"""magic, version, must-understand flags, entries, length of the page (this head included), CRC32C of all that follows."""
+"""magic, version, must-understand flags, entries, length of the page (this head included), CRC32C of all that
+follows."""
 _TOTALS = struct.Struct("<QIIQ")
 """object size, parts, pages, length of the whole manifest."""
 _ROW = struct.Struct("<IIQ")
@@ -162,13 +164,23 @@ def _encode_part(part: Part) -> bytes:
     kind = 1 + _TYPES.index(checksum.type) if checksum else 0
     etag = bytes.fromhex(part.etag)
     fixed = _PART.pack(
-        part.number, part.size, part.modified_ms, etag.ljust(16, b"\0"), len(etag), part.uid, kind, len(algorithm), len(value)
+        part.number,
+        part.size,
+        part.modified_ms,
+        etag.ljust(16, b"\0"),
+        len(etag),
+        part.uid,
+        kind,
+        len(algorithm),
+        len(value),
     )
     return b"".join((fixed, algorithm, value, encode_blobs(part.blobs)))
 
 
 def _decode_part(body: bytes, at: int) -> tuple[Part, int]:
-    number, size, modified_ms, etag, etag_length, uid, kind, algorithm_length, value_length = _PART.unpack_from(body, at)
+    number, size, modified_ms, etag, etag_length, uid, kind, algorithm_length, value_length = _PART.unpack_from(
+        body, at
+    )
     at += _PART.size
     algorithm = body[at : at + algorithm_length].decode()
     at += algorithm_length

@@ -59,9 +59,7 @@ def parse_shard_name(name: str) -> tuple[VolumeId, int] | None:
 def encode_shard_header(header: ShardHeader) -> bytes:
     """The 4 KiB header sector."""
     profile = header.profile
-    body = _HEADER.pack(
-        MAGIC, VERSION, 0, header.volume, header.slot, profile.k, profile.m, header.code, header.nonce
-    )
+    body = _HEADER.pack(MAGIC, VERSION, 0, header.volume, header.slot, profile.k, profile.m, header.code, header.nonce)
     return (body + _CRC.pack(crc32c(body))).ljust(SECTOR, b"\0")
 
 

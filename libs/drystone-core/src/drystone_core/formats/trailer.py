@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known only at the end of an upload and must survive beside the bytes: the trailer after a blob's payload.
 
-Format    docs/formats/trailer.md (v1): fixed head, then counted texts, sealed by a CRC32C. Used by `recover` and verify,
+Format    docs/formats/trailer.md (v1): fixed head, then counted texts, sealed by a CRC32C. Used by `recover` and
+verify,
 never on the GET path.
 """
 
@@ -99,7 +100,9 @@ def decode_trailer(data: Buffer) -> Trailer:
     raw = bytes(data)
     if len(raw) < _HEAD.size + 4:
         raise Damaged("trailer: short")
-    magic, version, flags, length, size, modified_ms, etag_len, has_sum, headers, metadata, tags = _HEAD.unpack_from(raw)
+    magic, version, flags, length, size, modified_ms, etag_len, has_sum, headers, metadata, tags = _HEAD.unpack_from(
+        raw
+    )
     if magic != MAGIC or not _HEAD.size + 4 <= length <= len(raw):
         raise Damaged("trailer: not a trailer")
     if crc32c(raw[: length - 4]) != _U32.unpack_from(raw, length - 4)[0]:
