@@ -86,6 +86,8 @@ class Client:
             return True
 
     async def close(self):
+        if self.writer.transport.get_write_buffer_size():
+            self.writer.transport.abort()
         self.writer.close()
         try:
             await self.writer.wait_closed()

@@ -235,7 +235,10 @@ class Connection(asyncio.BufferedProtocol):
         """Start a request; returns where its body's arrived part ends."""
         shared = self._shared
         body, taken = open_body(self, head.length, head.expects_continue, buffer, body_at, end)
-        self._incoming = body if isinstance(body, IncomingBody) and not body.ended else None
+        if type(body) is IncomingBody and not body.ended:
+            self._incoming = body
+            if body.full:
+                self._pause_reading()
         self._state = BUSY
         self._head = head
         self._request = request = Request(
