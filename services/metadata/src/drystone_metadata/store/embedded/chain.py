@@ -232,6 +232,7 @@ class Chain:
             if not all(isinstance(result, TimeoutError) for result in results):
                 return results
             self._on_event("metadata.all_members_late", {"term": self.term})
+            await self._clock.sleep(self._settings.late_after / 20)
 
     def _sort_out(self, members: Sequence[Member], results: Sequence[BaseException | None]) -> bool:
         wanting: BaseException | None = None

@@ -121,16 +121,21 @@ class Journal:
     def prepare(self, term: int, segment: int) -> None:
         """Have the file of a coming segment ready."""
         name = segment_name(term, segment)
-        if self._ready == name:
-            return
+        if self._ready == name or name <= self._name:
+            return  # done, or a late call for a segment that has become the current one
         if self._next is not None:
             self._next.close()
             self._next = None
             self._spares.append(self._ready)
             self._ready = ""
-        spare = self._spares.pop() if self._spares else self._make_spare()
+        if name in self._spares:  # left by a start that did not get as far as a header: the term's number comes again
+            self._spares.remove(name)
+            spare = name
+        else:
+            spare = self._spares.pop() if self._spares else self._make_spare()
         try:
-            self._disk.rename(spare, name)
+            if spare != name:
+                self._disk.rename(spare, name)
             handle = self._disk.open(name)
         except OSError:
             self._spares.append(spare)
