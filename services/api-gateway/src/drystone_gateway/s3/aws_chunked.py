@@ -53,6 +53,7 @@ class ChunkedDecoder:
         self._line = bytearray()
         self._trailer_lines: list[bytes] = []
         self._trailer_size = 0
+        self._blank_seen = False
         self._trailers: dict[str, str] = {}
         self._previous = mode.seed
         self._signature = ""
@@ -172,6 +173,9 @@ class ChunkedDecoder:
 
     def _on_trailer(self, line: bytes) -> None:
         if not line:
+            if self._awaits_signature():
+                self._blank_seen = True
+                return
             self._end_trailer()
             return
         self._trailer_size += len(line)
@@ -179,13 +183,16 @@ class ChunkedDecoder:
             raise _framing("the trailer is too long")
         self._trailer_lines.append(line)
 
+    def _awaits_signature(self) -> bool:
+        """minio-go sends one blank line between the trailers and their signature; it ends nothing."""
+        lines = self._trailer_lines
+        if not self._mode.signed or self._blank_seen or not lines:
+            return False
+        return not any(line.lower().startswith(_TRAILER_SIGNATURE.encode()) for line in lines)
+
     def _end_of_input_in_trailer(self) -> None:
-        """Some SDKs leave out the last CR LF: the end of the body then ends the trailer, and its last line."""
-        line = bytes(self._line).rstrip(b"\r\n")
-        self._line.clear()
-        if line:
-            self._on_trailer(line)
-        if not self._trailer_lines:
+        """Some SDKs leave out the blank line after the trailer: the end of the body ends it, if its last line is whole."""
+        if self._line or not self._trailer_lines:
             raise Refused(ErrorCode.INCOMPLETE_BODY)
         self._end_trailer()
 

@@ -26,6 +26,9 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 PROLOG = '<?xml version="1.0" encoding="UTF-8"?>\n'
 CONTENT_TYPE = b"Content-Type: application/xml\r\n"
 
+_ORDINARY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/"
+"""Bytes that are themselves in XML and in percent encoding."""
+
 _Namer = Callable[[bytes], str]
 
 
@@ -47,19 +50,32 @@ def _namer(encode_url: bool) -> _Namer:
 
 
 class _Dates:
-    """ISO dates, one computation per distinct second of a page."""
+    """ISO dates; the days and seconds of a page are each computed once."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_days", "_seconds")
 
     def __init__(self) -> None:
-        self._known: dict[int, str] = {}
+        self._days: dict[int, str] = {}
+        self._seconds: dict[int, str] = {}
 
     def __call__(self, ms: int) -> str:
         seconds = ms // 1000
-        text = self._known.get(seconds)
+        text = self._seconds.get(seconds)
         if text is None:
-            text = self._known[seconds] = iso_date(seconds)
+            days, rest = divmod(seconds, 86400)
+            day = self._days.get(days)
+            if day is None:
+                day = self._days[days] = iso_date(days * 86400)[:11]
+            minutes, second = divmod(rest, 60)
+            text = self._seconds[seconds] = f"{day}{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}.000Z"
         return text
+
+
+def _names(keys: list[bytes], namer: _Namer) -> list[str]:
+    """All keys of a page as text; when none holds a character that needs care (the usual page) they are just decoded."""
+    if not b"".join(keys).translate(None, _ORDINARY):
+        return [key.decode("ascii") for key in keys]
+    return [namer(key) for key in keys]
 
 
 def owner_xml(account: str, tag: str = "Owner") -> str:
@@ -93,14 +109,13 @@ def _common_prefixes(prefixes: Iterable[bytes], namer: _Namer) -> str:
 def _contents(rows: Sequence[ListedObject], namer: _Namer, owner: str) -> str:
     dates = _Dates()
     pieces = []
-    for key, size, etag, modified_ms, storage_class, algorithm, kind in rows:
-        checksum = (
-            f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>"
-            if algorithm
-            else ""
-        )
+    names = _names([row[0] for row in rows], namer)
+    for name, (_, size, etag, modified_ms, storage_class, algorithm, kind) in zip(names, rows, strict=True):
+        checksum = ""
+        if algorithm:
+            checksum = f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>"
         pieces.append(
-            f"<Contents><Key>{namer(key)}</Key><LastModified>{dates(modified_ms)}</LastModified>"
+            f"<Contents><Key>{name}</Key><LastModified>{dates(modified_ms)}</LastModified>"
             f"<ETag>&quot;{etag}&quot;</ETag>{checksum}<Size>{size}</Size>{owner}"
             f"<StorageClass>{storage_class}</StorageClass></Contents>"
         )
