@@ -73,9 +73,7 @@ class Client:
                     return status, headers, body
                 body += piece[:-2]
         if "content-length" in headers:
-            return status, headers, await asyncio.wait_for(
-                self.reader.readexactly(int(headers["content-length"])), 10
-            )
+            return status, headers, await asyncio.wait_for(self.reader.readexactly(int(headers["content-length"])), 10)
         return status, headers, await asyncio.wait_for(self.reader.read(), 10)
 
     async def at_end(self):

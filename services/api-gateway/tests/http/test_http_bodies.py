@@ -6,11 +6,12 @@ import hashlib
 import resource
 
 import pytest
+from http_serving import connected, echo, get, serving, until
+
 from drystone_core.errors import ErrorCode, Refused
 from drystone_gateway.http.messages import Response
 from drystone_gateway.http.pacing import Pace
 from drystone_gateway.http.shared import HttpSettings
-from http_serving import connected, echo, get, serving, until
 
 MIB = 1 << 20
 

@@ -3,9 +3,10 @@
 
 import httptools
 import pytest
-from drystone_gateway.http.heads import HeadRefused, parse_head
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from drystone_gateway.http.heads import HeadRefused, parse_head
 
 
 class Oracle:
@@ -38,7 +39,11 @@ VALUES = ["", "5", "h", "chunked", "close", "keep-alive", "100-continue", " v ",
 PIECES = [" ", "\t", "\r", "\n", "\r\n", "\0", ":", ",", ";", "\x0b", "\x7f", "\xff", "5", "a", "HTTP/1.0", "http://h/"]
 
 line = st.builds(
-    "{}{}{}{}".format, st.sampled_from(NAMES), st.sampled_from([":", ": ", ":\t", ":  "]), st.sampled_from(VALUES), st.just("")
+    "{}{}{}{}".format,
+    st.sampled_from(NAMES),
+    st.sampled_from([":", ": ", ":\t", ":  "]),
+    st.sampled_from(VALUES),
+    st.just(""),
 )
 target = st.sampled_from(["/", "/a%2Fb?x=1&y", "/a/../b//c", "http://h/x?y", "http://h", "*", "h:1", "/a?b#c", "/\xe9"])
 head = st.builds(

@@ -4,8 +4,9 @@
 import asyncio
 
 import pytest
-from drystone_gateway.http.messages import Response
 from http_serving import connected, get, serving
+
+from drystone_gateway.http.messages import Response
 
 GOOD = b"GET / HTTP/1.1\r\nHost: h\r\n"
 

@@ -8,10 +8,11 @@ import resource
 from email.utils import parsedate_to_datetime
 
 import pytest
+from http_serving import connected, echo, get, serving
+
 from drystone_core.errors import Busy, ErrorCode, Refused
 from drystone_gateway.http.messages import Response
 from drystone_gateway.http.shared import HttpSettings
-from http_serving import connected, echo, get, serving
 
 
 async def test_an_answer_has_what_every_answer_has():
@@ -42,7 +43,10 @@ async def test_an_answer_has_what_every_answer_has():
 
 async def test_a_head_and_a_body_split_at_every_byte():
     """Where packets end makes no difference."""
-    for body in (b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\nT: x\r\n\r\n"):
+    for body in (
+        b"Content-Length: 5\r\n\r\nhello",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\nT: x\r\n\r\n",
+    ):
         raw = b"PUT /key%20a HTTP/1.1\r\nHost: h\r\n" + body
         async with serving(echo) as server, connected(server) as client:
             for cut in range(1, len(raw)):

@@ -157,9 +157,7 @@ class Connection(asyncio.BufferedProtocol):
             return not self.secure
         if self._head is None:
             return not self.secure  # Being answered: let the client have it, should it only have stopped sending.
-        if self._task is not None:
-            self._task.cancel()
-        return False
+        return False  # The transport closes; connection_lost() cancels the handler, once.
 
     def pause_writing(self) -> None:
         self._out.pause()
