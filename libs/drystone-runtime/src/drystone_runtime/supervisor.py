@@ -5,7 +5,8 @@ Invariants
   S1  One store, one supervisor: an flock on STATE/lock, whose descriptor the children inherit, so that a successor is
       refused while any process of a predecessor may still write.
   S2  A child dies with its supervisor (PR_SET_PDEATHSIG).
-  S3  A child without a sign of life for `watchdog` seconds is killed and replaced; the supervisor's own pauses do not count.
+  S3  A child without a sign of life for `silence` seconds, or stopped (SIGSTOP) for `stopped`, is killed and replaced; the
+      supervisor's own pauses do not count.
   S4  A predecessor counts as dead when it is gone, or when SIGKILL is pending on all its threads: one stuck in the kernel
       never reaches user code again (R5).
   S5  A child that says it cannot start (EXIT_UNUSABLE before its first READY) ends the supervisor instead of a loop.
@@ -61,6 +62,8 @@ class WatchSettings:
     """Seconds."""
 
     silence: float = 5.0
+    stopped: float = 1.5
+    """Of a child that the kernel reports as stopped: it cannot come back by itself."""
     start: float = 60.0
     drain: float = 20.0
     first_pause: float = 0.1
@@ -109,6 +112,15 @@ def is_dead(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return True
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for the process: R, S, D, T (stopped), Z …; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0].decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def listen_tcp(host: str, port: int, *, backlog: int = 4096) -> socket.socket:
@@ -231,7 +243,8 @@ class Supervisor:
             self._ended(child, f"exit {code}" if code >= 0 else f"signal {-code}", unusable=code == EXIT_UNUSABLE)
             return
         silence = now - child.heard
-        if silence > (self._settings.silence if child.serving else self._settings.start):
+        limit = self._settings.silence if child.serving else self._settings.start
+        if silence > limit or (silence > self._settings.stopped and _state(process.pid) == "T"):
             log.error("supervisor.child_hangs", extra={"child": child.spec.role, "pid": process.pid, "silent": silence})
             process.kill()
             self._await_death(process)

@@ -3,15 +3,16 @@
 
 import logging
 
-from drystone_core.cell import ReclaimStatus
+from drystone_lifecycle.reclaim.reclaimer import Reclaimer, ReclaimSettings
 from drystone_lifecycle.rpc.server import lifecycle_service
 from drystone_replication.repair import Repairer, RepairSettings
-from drystone_replication.rpc.node import RpcRepairNode
 from drystone_replication.rpc.server import replication_service
 from drystone_runtime.background import Background as Tasks
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.rpc.channel import open_channel
+from drystone_runtime.rpc.metadata_client import RpcMetadata
 from drystone_runtime.rpc.server import RpcServer, RpcServerSettings
+from drystone_runtime.rpc.upkeep_client import RpcUpkeep
 
 from drystone_cli.process_spec import ProcessSpec
 
@@ -32,14 +33,22 @@ class BackgroundProcess:
         clock = SystemClock()
         self._tasks = Tasks(clock=clock)
         self._channel = open_channel(f"unix:{spec.node_socket}")
+        node = RpcUpkeep(self._channel)
         self._repairer = Repairer(
-            node=RpcRepairNode(self._channel),
+            node=node,
             clock=clock,
             background=self._tasks,
             settings=RepairSettings(bytes_per_second=spec.settings.storage.repair_rate),
         )
+        self._reclaimer = Reclaimer(
+            node=node,
+            metadata=RpcMetadata(channel=self._channel, background=self._tasks),
+            clock=clock,
+            background=self._tasks,
+            settings=ReclaimSettings(grace=spec.settings.metadata.grace),
+        )
         self._rpc = RpcServer(
-            services=(lifecycle_service(ReclaimStatus), replication_service(self._repairer.status)),
+            services=(lifecycle_service(self._reclaimer.status), replication_service(self._repairer.status)),
             settings=RpcServerSettings(
                 address=f"unix:{spec.background_socket}", reflection=spec.settings.admin.reflection
             ),
@@ -49,6 +58,7 @@ class BackgroundProcess:
         """Begin."""
         await self._rpc.start()
         self._repairer.start()
+        self._reclaimer.start()
         await self._rpc.serving(True)
 
     async def drain(self, seconds: float) -> None:

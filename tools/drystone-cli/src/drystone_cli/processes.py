@@ -45,18 +45,24 @@ def main(arguments: list[str] | None = None) -> int:
     from drystone_runtime.logs import configure
 
     configure(level=spec.settings.log.level, style=spec.settings.log.format, role=given.role)
-    if given.role == "main":
-        from drystone_cli.standalone import start
-    else:
-        from drystone_cli.background import start
     import uvloop
 
     try:
-        uvloop.run(_live(spec, start, given.beat_fd))
+        uvloop.run(_live(spec, _starter(given.role), given.beat_fd))
     except Unusable as error:
         print(f"drystone: {error}", file=sys.stderr)
         return EXIT_UNUSABLE
     return 0
+
+
+def _starter(role: str) -> Callable[[ProcessSpec], Awaitable[Running]]:
+    if role == "main":
+        from drystone_cli.standalone import start as start_main
+
+        return start_main
+    from drystone_cli.background import start as start_background
+
+    return start_background
 
 
 async def _live(spec: ProcessSpec, start: Callable[[ProcessSpec], Awaitable[Running]], beat_fd: int) -> None:

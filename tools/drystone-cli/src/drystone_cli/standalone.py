@@ -15,7 +15,7 @@ from typing import Any
 from drystone_core.errors import DrystoneError
 from drystone_core.profiles import Profile
 from drystone_datapath.append import AppendSettings
-from drystone_gateway.app import Links, error_response
+from drystone_gateway.app import Links
 from drystone_gateway.app import World as GatewayWorld
 from drystone_gateway.app import build as build_gateway
 from drystone_gateway.credentials import root_credentials
@@ -23,6 +23,7 @@ from drystone_gateway.http.messages import Request
 from drystone_gateway.http.server import HttpServer
 from drystone_gateway.http.shared import HttpSettings
 from drystone_gateway.http.tls import TlsFiles
+from drystone_gateway.operations.answers import error_response
 from drystone_gateway.operations.hash_pool import ThreadHashPool
 from drystone_gateway.settings import GatewaySettings
 from drystone_metadata.service import LocalMetadata
@@ -161,6 +162,7 @@ class Standalone:
         from drystone_metadata.rpc.server import metadata_service
         from drystone_runtime.rpc.server import RpcServer, RpcServerSettings, RpcService
         from drystone_storage.rpc.server import storage_service
+        from drystone_storage.rpc.upkeep import upkeep_service
 
         from drystone_cli.standalone_admin import StandaloneView
 
@@ -173,7 +175,10 @@ class Standalone:
 
         self._rpc = [
             server(
-                self.spec.node_socket, metadata_service(self.metadata), storage_service(self.node, self.node.status)
+                self.spec.node_socket,
+                metadata_service(self.metadata),
+                storage_service(self.node, self.node.status),
+                upkeep_service(self.node.healer, self.node.freer),
             ),
             server(self.spec.admin_socket, admin_service(StandaloneView(self))),
         ]
@@ -197,7 +202,7 @@ def _log_access(
     request: Request | None, status: int, received: int, sent: int, seconds: float, error: BaseException | None
 ) -> None:
     """One line per request."""
-    fields = {"status": status, "in": received, "out": sent, "ms": round(seconds * 1000, 3)}
+    fields: dict[str, object] = {"status": status, "in": received, "out": sent, "ms": round(seconds * 1000, 3)}
     if request is not None:
         fields |= {"request_id": request.request_id, "method": request.method, "path": request.path, "peer": request.peer}
     if error is not None:

@@ -77,8 +77,8 @@ class StandaloneView:
         version = await metadata.object(bucket, key, version_id)
         blobs = list(version.blobs)
         if version.manifest is not None:
-            layout = await BlobLayout(storage=self._store.node).read(version)
-            blobs = [*layout.blobs, version.manifest]
+            parts = await BlobLayout(storage=self._store.node).parts(version, 0, 10_000)
+            blobs = [*(blob for part in parts for blob in part.blobs), version.manifest]
         stripes = [
             await self._stripe(volume, record, form, length)
             for volume, record, form, length in _stripes(blobs)[:STRIPES]
@@ -130,7 +130,7 @@ class StandaloneView:
             MemberStatus(
                 path=paths.get(member["disk"], member["disk"]),
                 role="primary" if member["disk"] == said["primary"] else roles[member["standing"]],
-                head=max(0, said["index"] - (member["lag"] or 0)),
+                head=said["head"] if member["complete"] else 0,
             )
             for member in said["members"]
             if member["standing"] in roles

@@ -70,7 +70,7 @@ def _print(status: CellStatus) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     colour = {Health.OK: "green", Health.WARN: "yellow", Health.ERROR: "red"}
     health = status.health()
     hours, rest = divmod(status.uptime_seconds, 3600)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RepairNode and ReclaimNode over gRPC: how the background process reaches a storage node."""
+
+from collections.abc import Sequence
+
+import grpc
+from drystone.storage.v1 import upkeep_pb2 as pb
+from drystone.storage.v1 import upkeep_pb2_grpc
+from drystone_core.ids import VolumeId
+from drystone_core.upkeep import StripeNames, VolumeNames, Wound
+
+from drystone_runtime.rpc.blob_messages import name_value
+from drystone_runtime.rpc.channel import stream, unary
+
+
+class RpcUpkeep:
+    """A storage node somewhere else, as its keepers see it."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout: float = 60.0, long_timeout: float = 6 * 3600.0) -> None:
+        """`timeout`: seconds a call may take; `long_timeout`: one that rebuilds or reads a whole volume."""
+        self._stub = upkeep_pb2_grpc.UpkeepServiceStub(channel)
+        self._timeout, self._long = timeout, long_timeout
+
+    async def wounds(self) -> Sequence[Wound]:
+        """Slots that are missing or damaged."""
+        said: pb.ListWoundsResponse = await unary(
+            self._stub.ListWounds, pb.ListWoundsRequest(), timeout=self._timeout
+        )
+        return [wound_value(wound) for wound in said.wounds]
+
+    async def heal(self, wound: Wound, *, bytes_per_second: int) -> int:
+        """Rebuild the slot; bytes written."""
+        request = pb.HealRequest(wound=wound_message(wound), bytes_per_second=bytes_per_second)
+        said: pb.HealResponse = await unary(self._stub.Heal, request, timeout=self._long)
+        return said.bytes_written
+
+    async def closed_volumes(self) -> Sequence[VolumeId]:
+        """All of them."""
+        said: pb.ListClosedVolumesResponse = await unary(
+            self._stub.ListClosedVolumes, pb.ListClosedVolumesRequest(), timeout=self._timeout
+        )
+        return [VolumeId(volume) for volume in said.volumes]
+
+    async def volume_names(self, volume: VolumeId) -> VolumeNames:
+        """All stripes and their names."""
+        stripes: list[StripeNames] = []
+        complete = False
+        request = pb.GetVolumeNamesRequest(volume=volume)
+        async for said in stream(self._stub.GetVolumeNames, request, timeout=self._long):
+            complete = said.complete
+            stripes += [
+                StripeNames(s.record, s.stored, tuple(map(name_value, s.names)), s.droppable, s.freed)
+                for s in said.stripes
+            ]
+        return VolumeNames(volume=volume, stripes=tuple(stripes), complete=complete)
+
+    async def free_stripes(self, volume: VolumeId, records: Sequence[int]) -> int:
+        """Punch these stripes; bytes given back."""
+        request = pb.FreeStripesRequest(volume=volume, records=records)
+        said: pb.FreeStripesResponse = await unary(self._stub.FreeStripes, request, timeout=self._timeout)
+        return said.bytes_freed
+
+    async def retire(self, volume: VolumeId) -> int:
+        """Delete the volume; bytes given back."""
+        request = pb.RetireVolumeRequest(volume=volume)
+        said: pb.RetireVolumeResponse = await unary(self._stub.RetireVolume, request, timeout=self._timeout)
+        return said.bytes_freed
+
+
+def wound_message(wound: Wound) -> pb.Wound:
+    """To the wire."""
+    return pb.Wound(volume=wound.volume, slot=wound.slot, spare=wound.spare, size=wound.size, reason=wound.reason)
+
+
+def wound_value(said: pb.Wound) -> Wound:
+    """From the wire."""
+    return Wound(volume=VolumeId(said.volume), slot=said.slot, spare=said.spare, size=said.size, reason=said.reason)
