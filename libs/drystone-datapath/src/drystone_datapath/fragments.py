@@ -11,13 +11,13 @@ Invariants
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from drystone_core.crc import crc32c
-from drystone_core.errors import Damaged
+from drystone_core.errors import Damaged, Unavailable
 from drystone_core.extents import BLOCK, RECORD_ALIGN
 from drystone_core.formats.record import RecordHead, decode_head, head_length
 from drystone_core.ids import VolumeId
@@ -27,6 +27,7 @@ from drystone_datapath.faults import BlobGone, DamagedFragment
 from drystone_datapath.volume import DiskState, Slot, SlotFailure, Volume
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,14 @@ def read_raw(file: DiskFile, offset: int, length: int) -> bytearray:
     return raw
 
 
+def read_checked(file: DiskFile, offset: int, length: int, crc: int) -> Buffer:
+    """A packed blob's bytes, checked against its own CRC32C."""
+    raw = read_raw(file, offset, length)
+    if crc32c(raw) != crc:
+        raise DamagedFragment(f"the blob at {offset} does not verify")
+    return raw
+
+
 class Fragments:
     """Reads ranges of fragments of any volume."""
 
@@ -154,30 +163,24 @@ class Fragments:
                 self._keep(key, found)
             return None
         self._blame(volume, at, slot, error or TimeoutError("late read"))
-        try:
-            return await self.rebuild(volume, at, slot, low, high)
-        except Damaged:
-            if late is None:
-                raise
-        finally:
-            if late is not None and not late.done():
-                late.add_done_callback(_drop)
-        await late
-        return None
+        rebuilding = self.rebuild(volume, at, slot, low, high)
+        if late is None:
+            return await rebuilding
+        result = await _either(rebuilding, late)
+        return result if isinstance(result, bytes) else None
 
     async def read_blob(self, volume: Volume, slot: int, record: int, offset: int, length: int, crc: int) -> Buffer:
         """A packed blob's bytes: `length` at `offset` of the slot's file, checked against `crc`."""
         held = volume.slots[slot]
-        if held is not None and held.unit.state is not DiskState.FAILED:
-            error, found, late = await self._hedged(volume, held, partial(read_raw, held.file, offset, length))
-            if found is not None:
-                if crc32c(found) == crc:
-                    return found
-                error = DamagedFragment(f"blob at {offset} does not verify")
-            self._blame_record(volume, record, slot, error or TimeoutError("late read"))
-            if late is not None:
-                late.add_done_callback(_drop)
-        return await self._rebuild_blob(volume, slot, record, offset, length, crc)
+        if held is None or held.unit.state is DiskState.FAILED:
+            return await self._rebuild_blob(volume, slot, record, offset, length, crc)
+        call: Callable[[], Buffer] = partial(read_checked, held.file, offset, length, crc)
+        error, found, late = await self._hedged(volume, held, call)
+        if found is not None:
+            return found
+        self._blame_record(volume, record, slot, error or TimeoutError("late read"))
+        rebuilding = self._rebuild_blob(volume, slot, record, offset, length, crc)
+        return await (rebuilding if late is None else _either(rebuilding, late))
 
     async def rebuild(self, volume: Volume, at: StripeAt, slot: int, low: int, high: int) -> bytes:
         """Bytes [low, high) (block bounds) of one slot's fragment from k verified others. Raises Damaged, BlobGone."""
@@ -245,6 +248,8 @@ class Fragments:
                 if isinstance(result, TimeoutError):
                     late.append(slot)
                 self._blame_record(volume, record, slot.index, result)
+        if len(good) < k and late:
+            raise Unavailable("too many disks answer late", record=str(record))
         if len(good) < k:
             raise Damaged("fewer than k fragments of a stripe can be read", record=str(record), found=str(len(good)))
         return good
@@ -301,6 +306,28 @@ def _read_plain(offset: int, length: int, slot: Slot) -> Buffer:
 
 def _read_any_head(volume: Volume, record: int, slot: Slot) -> Buffer:
     return read_raw(slot.file, record, RECORD_ALIGN)
+
+
+async def _either(rebuilding: Coroutine[Any, Any, _R], late: "asyncio.Future[_T]") -> _R | _T:
+    """Whichever comes first: what others stand in with, or what the late read brings after all."""
+    late.add_done_callback(_drop)
+    rebuilt = asyncio.ensure_future(rebuilding)
+    try:
+        await asyncio.wait((rebuilt, late), return_when=asyncio.FIRST_COMPLETED)
+        if not rebuilt.done() and late.exception() is None:
+            rebuilt.cancel()
+            return late.result()
+        return await rebuilt
+    except asyncio.CancelledError:
+        rebuilt.cancel()
+        raise
+    except (Damaged, Unavailable):
+        try:
+            return await late
+        except TimeoutError as exc:
+            raise Unavailable("too many disks answer late") from exc
+        except (OSError, DamagedFragment) as exc:
+            raise Damaged("a late read failed and nothing can stand in for it") from exc
 
 
 def _drop(flight: "asyncio.Future[Any]") -> None:

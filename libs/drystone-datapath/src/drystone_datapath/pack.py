@@ -175,12 +175,14 @@ def _encode_and_sum(
     step = SLICE // codec.k & -BLOCK or BLOCK
     everything = [*data, *parity]
     sums: list[list[int]] = [[] for _ in everything]
-    for at in range(0, length, step):
-        end = min(at + step, length)
+    at = 0
+    while at < length:
+        end = length if length - at <= step + BLOCK else at + step
         codec.encode_into([part[at:end] for part in data], [part[at:end] for part in parity])
         for found, part in zip(sums, everything, strict=True):
             for low in range(at, end, BLOCK):
                 found.append(crc32c(part[low : min(low + BLOCK, end)]))
+        at = end
     return sums
 
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from drystone_core.check import check
 from drystone_core.crc import block_crcs
-from drystone_core.errors import Damaged
+from drystone_core.errors import Damaged, Unavailable
 from drystone_core.extents import BLOB_ALIGN, BLOCK
 from drystone_core.formats.close_flag import CloseFlag, encode_close_flag
 from drystone_core.formats.record import HeadEncoder, RecordHead
@@ -117,7 +117,9 @@ class SlotRebuild:
             )
             for cursor, step in zip(empty, steps, strict=True):
                 if isinstance(step, BaseException):
-                    cursor.ended = True
+                    cursors.remove(cursor)
+                    if len(cursors) < self._volume.profile.k:
+                        raise Unavailable("fewer than k slots can be scanned") from step
                     continue
                 cursor.heads.extend(record.head for record in step.records)
                 cursor.at, cursor.ended = step.next_at, step.next_at >= step.size
