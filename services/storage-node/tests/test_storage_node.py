@@ -7,11 +7,11 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest
-from drystone_testing.storage_bench import MIB, StorageBench
 
 from drystone_core.errors import ErrorCode, Unavailable
 from drystone_core.profiles import Profile
 from drystone_datapath.volume import DiskState, VolumeState
+from drystone_testing.storage_bench import MIB, StorageBench
 
 PAIRS = list(itertools.combinations(range(6), 2))
 

@@ -2,6 +2,7 @@
 """Initialising, opening and refusing the directories of a store, on real directories with pretended mount points."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+def files_in(path: str) -> list[str]:
+    return sorted(entry.name for entry in Path(path).iterdir())
+
+
+def holiday(path: str) -> None:
+    Path(path).mkdir()
+    (Path(path) / "holiday.jpg").write_bytes(b"x")
+
+
 def empty(path: str) -> None:
     shutil.rmtree(path)
     Path(path).mkdir()
@@ -74,14 +84,13 @@ async def test_all_problems_are_told_at_once(bench: Bench, tmp_path: Path) -> No
     """A directory in use and a disk of another store, both named; nothing is written anywhere."""
     other = Bench(tmp_path / "other", disks=2)
     await other.open()
-    Path(bench.paths[1]).mkdir()
-    (Path(bench.paths[1]) / "holiday.jpg").write_bytes(b"x")
+    holiday(bench.paths[1])
     paths = [*bench.paths[:5], other.paths[0]]
     told = await bench.refusal(paths=paths[:2])
     assert "d1 is not empty" in told and "mount its disk" in told
     told = await bench.refusal(paths=paths)
     assert f"{bench.paths[1]} holds files" in told and "is not one of this store's disks" in told
-    assert not Path(bench.paths[0]).exists()
+    assert not os.path.exists(bench.paths[0])
 
 
 async def test_a_foreign_disk_is_refused(bench: Bench, tmp_path: Path) -> None:
@@ -149,14 +158,14 @@ async def test_an_unmounted_disk_is_not_taken_for_a_new_one(bench: Bench) -> Non
     bench.mounts = set(bench.paths)
     await bench.open()
     shutil.move(bench.paths[3], bench.paths[3] + ".away")
-    Path(bench.paths[3]).mkdir()
+    os.mkdir(bench.paths[3])
     bench.mounts.discard(bench.paths[3])
     store = await bench.open()
     states = {d.known.path: d.unit.state for d in store.disks}
     assert states.pop(bench.paths[3]) is DiskState.FAILED and set(states.values()) == {DiskState.HEALTHY}
     assert any("not mounted" in note for note in store.notes)
-    assert list(Path(bench.paths[3]).iterdir()) == []
-    Path(bench.paths[3]).rmdir()
+    assert files_in(bench.paths[3]) == []
+    os.rmdir(bench.paths[3])
     shutil.move(bench.paths[3] + ".away", bench.paths[3])
     bench.mounts.add(bench.paths[3])
     assert all(d.unit.state is DiskState.HEALTHY for d in (await bench.open()).disks)
@@ -180,7 +189,7 @@ async def test_more_than_m_lost_disks_stop_the_start(bench: Bench) -> None:
     empty(bench.paths[2])
     told = await bench.refusal()
     assert "3 of the store's 6 disks are missing or empty" in told
-    assert list(Path(bench.paths[2]).iterdir()) == []
+    assert files_in(bench.paths[2]) == []
 
 
 async def test_an_initialisation_cut_short_is_finished(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 """A storage node on simulated disks with time that moves when told, checked against a dict of what was acknowledged."""
 
 import asyncio
+import errno
 import random
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from drystone_runtime.background import Background
 from drystone_storage.node import StorageNode, build
 from drystone_storage.settings import OpenSettings, StorageSettings, WatchSettings
 from drystone_storage.world import World
-from drystone_testing.sim_disk import SimDisk, SimLane, SimLanes
+from drystone_testing.sim_disk import Fault, SimDisk, SimLane, SimLanes
 
 MIB = 1 << 20
 
@@ -27,6 +28,11 @@ class SimPlace(SimDisk):
         self.root = root
         self.mounted = False
         self.there = True
+
+    def enter(self, site: str, name: str) -> Fault | None:
+        if not self.there:
+            raise FileNotFoundError(errno.ENOENT, "the directory is away", name)
+        return super().enter(site, name)
 
     def exists(self) -> bool:
         return self.there

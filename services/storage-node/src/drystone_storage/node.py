@@ -7,6 +7,7 @@ Invariants
   N3  Retries are bounded; then Unavailable. Reads go on whatever happens to writes.
 """
 
+import errno
 import logging
 from collections.abc import AsyncIterator, Awaitable, Generator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from drystone_core.cell import DiskStatus, NodeStatus
 from drystone_core.errors import Unavailable
 from drystone_core.extents import BlobRef, StripedExtent
-from drystone_core.ids import make_blob_id
+from drystone_core.ids import make_blob_id, volume_text
 from drystone_core.services import BlobHeader, BlobWriter, ReadChunk, SmallBlob
 from drystone_datapath.buffers import PIECE_BYTES, READ_BYTES, BufferPool
 from drystone_datapath.codec import Codecs
@@ -25,10 +26,12 @@ from drystone_datapath.volume import DiskState, DiskUnit, Volume, VolumeState
 from drystone_datapath.write import StripedWriter
 from drystone_storage.disks.store import Store, adopt_online, open_store
 from drystone_storage.disks.watch import DiskWatch
+from drystone_storage.freeing import Freer
+from drystone_storage.healing import Healer
 from drystone_storage.settings import StorageSettings
 from drystone_storage.volumes.open_volumes import LatenessCap, OpenVolumes
 from drystone_storage.volumes.opening import VolumeOpener
-from drystone_storage.volumes.registry import LoadReport, SlotPlace, VolumeRegistry
+from drystone_storage.volumes.registry import Bad, LoadReport, SlotPlace, VolumeRegistry
 from drystone_storage.world import World
 
 log = logging.getLogger(__name__)
@@ -76,6 +79,17 @@ class StorageNode:
         )
         self.read_now = self.reader.read_now
         """The reader's own method: the hot path pays no hop."""
+        self.healer = Healer(
+            world=world,
+            registry=self.registry,
+            watch=self.watch,
+            reader=self.reader,
+            leave=self.leave_volume,
+            lost_after=settings.watch.lost_after,
+        )
+        """The RepairNode."""
+        self.freer = Freer(world=world, registry=self.registry, watch=self.watch)
+        """The ReclaimNode."""
         self.store: Store | None = None
         self.loaded = LoadReport()
         self._draining = True
@@ -157,7 +171,7 @@ class StorageNode:
             degraded_volumes=degraded,
         )
 
-    async def close_open_volume(self, volume: Volume) -> None:
+    async def leave_volume(self, volume: Volume) -> None:
         """Leave a volume that is open (repair asks: a slot of it is damaged); closed when this returns."""
         for chain in (self._packs, self._pieces):
             await chain.leave(volume)
@@ -222,15 +236,21 @@ class StorageNode:
         self._pieces.tick()
 
     def _disk_returned(self, unit: DiskUnit) -> None:
+        self.registry.disk_is_back(unit)
         self._world.background.once("registry.rejoin", self.registry.load([unit]))
 
     def _read_failed(self, volume: Volume, index: int, error: BaseException) -> None:
         """A fragment could not be read: damage is repair's, errors and lateness are the disk's."""
         slot = volume.slots[index]
-        if isinstance(error, DamagedFragment | FileNotFoundError):
-            self.registry.bad[SlotPlace(volume.volume_id, index)] = str(error)
-            log.warning("fragment.bad", extra={"volume": f"{volume.volume_id:016x}", "slot": index, "why": str(error)})
-        elif slot is not None and not isinstance(error, TimeoutError):
+        unreadable = isinstance(error, OSError) and error.errno in (errno.EIO, errno.ENOENT)
+        if unreadable or isinstance(error, DamagedFragment):
+            place = SlotPlace(volume.volume_id, index)
+            if place not in self.registry.bad:
+                self.registry.bad[place] = Bad(str(error), slot.unit if slot else None, unreadable)
+                log.warning(
+                    "fragment.bad", extra={"volume": volume_text(place.volume), "slot": index, "why": str(error)}
+                )
+        if slot is not None and isinstance(error, OSError) and not isinstance(error, TimeoutError | FileNotFoundError):
             self.watch.failed(slot.unit, error)
 
 

@@ -29,6 +29,8 @@ class WatchSettings:
     """After ENOSPC although the file system claims space."""
     adopt_after: float = 30.0
     """A failed disk whose path shows an empty directory for so long is replaced by it (when A2 allows); 0 = never."""
+    lost_after: float = 600.0
+    """A disk FAILED for so long is taken for lost: its slots are rebuilt on others, where there are others."""
     reserve: int = 0
     """Bytes kept free on each disk; 0 = 2 % of it, at most 4 GiB, at least 64 MiB."""
 

@@ -45,6 +45,8 @@ class Watched:
     reason: str = ""
     """Why it is not HEALTHY."""
     draining: bool = False
+    failed_at: float = float("-inf")
+    """When it became FAILED (monotonic); at start: then."""
     empty_since: float | None = None
     """A FAILED disk's path shows a readable directory without this disk since then."""
 
@@ -73,6 +75,7 @@ class DiskWatch:
     def add(self, unit: DiskUnit) -> Watched:
         """Begin to watch a disk."""
         watched = self._disks[unit.disk_id] = Watched(unit)
+        watched.failed_at = self._clock.monotonic()
         if unit.state is DiskState.SUSPECT:
             watched.avoid_until = self._clock.monotonic() + self._settings.error_backoff
         return watched
@@ -109,6 +112,11 @@ class DiskWatch:
         if unit.state is DiskState.HEALTHY:
             unit.state = DiskState.SUSPECT
         log.warning("disk.suspect", extra={"disk": unit.label, "reason": watched.reason, "pause_s": pause})
+
+    def failed_for(self, unit: DiskUnit, now: float) -> float:
+        """Seconds since the disk became FAILED; endless for one that is not watched any more."""
+        watched = self._disks.get(unit.disk_id)
+        return now - watched.failed_at if watched is not None else float("inf")
 
     def choices(self, need: int, *, leave_out: Sequence[DiskId] = (), late_too: bool = False) -> list[DiskChoice]:
         """The disks as placement sees them; usable ones have `need` bytes beyond the reserve."""
@@ -169,6 +177,7 @@ class DiskWatch:
         if watched.unit.state is DiskState.FAILED:
             return
         watched.unit.state = DiskState.FAILED
+        watched.failed_at = self._clock.monotonic()
         watched.reason = reason
         log.error("disk.failed", extra={"disk": watched.unit.label, "reason": reason})
         self._on_failed(watched.unit)

@@ -39,6 +39,16 @@ class SlotPlace:
     slot: int
 
 
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """Why a slot is to be rebuilt, and the disk its file lies on."""
+
+    reason: str
+    unit: DiskUnit | None
+    unreadable: bool = False
+    """The disk gave an error, the bytes may be right: forgotten when the disk was away and is back."""
+
+
 @dataclass(slots=True, kw_only=True)
 class LoadReport:
     """What a start found."""
@@ -62,7 +72,7 @@ class VolumeRegistry:
         """The dict's own method: a look-up on the read path is one C call."""
         self._caches: dict[DiskId, FileCache] = {}
         self.retired: set[VolumeId] = set()
-        self.bad: dict[SlotPlace, str] = {}
+        self.bad: dict[SlotPlace, Bad] = {}
         """Slots whose file is damaged, and why; repair rebuilds them."""
 
     def __len__(self) -> int:
@@ -103,12 +113,17 @@ class VolumeRegistry:
         volume.slots[slot] = Slot(slot, unit, file)
         self.bad.pop(SlotPlace(volume.volume_id, slot), None)
 
+    def disk_is_back(self, unit: DiskUnit) -> None:
+        """Errors the disk gave before it went away say nothing about its files any more."""
+        self.bad = {at: bad for at, bad in self.bad.items() if not (bad.unreadable and bad.unit is unit)}
+
     def forget_disk(self, unit: DiskUnit) -> None:
         """The disk was replaced: its slots are missing from now on."""
         for volume in self._volumes.values():
             for index, slot in enumerate(volume.slots):
                 if slot is not None and slot.unit is unit:
                     volume.slots[index] = None
+        self.bad = {at: bad for at, bad in self.bad.items() if bad.unit is not unit}
 
     def settle(self, volume: Volume) -> None:
         """A volume just closed: its files move under the cache, so that open files stay bounded."""
@@ -158,12 +173,12 @@ class VolumeRegistry:
         for unit, listing in listings:
             for volume_id, slot, why in listing.damaged:
                 report.damaged.append((unit.label, volume_id, slot, why))
-                self.bad[SlotPlace(volume_id, slot)] = why
+                self.bad[SlotPlace(volume_id, slot)] = Bad(why, unit)
                 log.warning("registry.shard_damaged", extra={"disk": unit.label, "volume": volume_text(volume_id)})
             for shard in listing.shards:
-                if not shard.closed:
-                    left_open[shard.header.volume] = None
                 known = self._volumes.get(shard.header.volume)
+                if not shard.closed and (known is None or known.state is not VolumeState.OPEN):
+                    left_open[shard.header.volume] = None
                 if known is None:
                     fresh.setdefault(shard.header.volume, []).append((unit, shard))
                 else:

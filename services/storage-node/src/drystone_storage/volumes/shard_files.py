@@ -19,7 +19,7 @@ from drystone_datapath.volume_files import OpenedShard, open_shard
 
 VOLUMES = "volumes"
 RETIRED = "retired"
-PARTIAL = ".rebuild"
+PARTIAL = ".new"
 """Ending of a shard file being rebuilt."""
 
 

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the keepers of a cell (repair, reclaim) and a storage node tell each other: values only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from drystone_core.ids import VolumeId
+from drystone_core.services import BlobName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wound:
+    """A slot of a volume that is missing or damaged and can be rebuilt now."""
+
+    volume: VolumeId
+    slot: int
+    spare: int
+    """How many more slots may be lost before bytes are: 0 = the next loss hurts; below 0 = not rebuildable now."""
+    size: int
+    """Bytes of a shard file, as far as known."""
+    reason: str
+
+
+class RepairNode(Protocol):
+    """What repair asks of a storage node."""
+
+    async def wounds(self) -> Sequence[Wound]:
+        """Slots that are missing or damaged and for which a disk to rebuild on exists."""
+        ...
+
+    async def heal(self, wound: Wound, *, bytes_per_second: int) -> int:
+        """Rebuild the slot: temporary file, fsync, verify, rename. Returns the bytes written; 0 when nothing was wrong."""
+        ...
+
+
+class StripeNames(NamedTuple):
+    """A stripe of a closed volume and the names of all blobs in it."""
+
+    record: int
+    """Offset of its record."""
+    stored: int
+    """Payload bytes over all slots: what punching gives back at most."""
+    names: tuple[BlobName, ...]
+    droppable: bool
+    """False when it holds blobs whose liveness no row tells (names, checkpoints): never freed by the reclaimer."""
+    freed: bool
+    """Its payload was punched already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeNames:
+    """All stripes of a closed volume."""
+
+    volume: VolumeId
+    stripes: tuple[StripeNames, ...]
+    complete: bool
+    """Every byte between the first record and the end was accounted for: only then may the volume be deleted whole."""
+
+
+class ReclaimNode(Protocol):
+    """What reclaim asks of a storage node. Every call checks again that the volume is closed."""
+
+    async def closed_volumes(self) -> Sequence[VolumeId]: ...
+
+    async def volume_names(self, volume: VolumeId) -> VolumeNames:
+        """Walk the blob tables of a closed volume."""
+        ...
+
+    async def free_stripes(self, volume: VolumeId, records: Sequence[int]) -> int:
+        """Punch these stripes' payloads after the free map that names them is durable on every slot (R8); bytes given back."""
+        ...
+
+    async def retire(self, volume: VolumeId) -> int:
+        """Delete a closed volume on all disks, remembered durably first; bytes given back."""
+        ...

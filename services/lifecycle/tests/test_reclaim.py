@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reclaim on simulated disks: dead bytes go, live bytes never."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from drystone_core.ids import BlobId
+from drystone_core.services import BlobName
+from drystone_core.upkeep import StripeNames, VolumeNames
+from drystone_datapath.volume import DiskState
+from drystone_lifecycle.reclaim import Reclaimer, ReclaimSettings
+from drystone_lifecycle.reclaim.judge import judge
+from drystone_testing.storage_bench import MIB, StorageBench
+
+DAY = 86_400.0
+
+
+class Names:
+    """The model's own account of which blobs are dead."""
+
+    def __init__(self) -> None:
+        self.dead: set[BlobId] = set()
+        self.asked = 0
+
+    async def dead_blobs(self, names: Sequence[BlobName]) -> list[bool]:
+        self.asked += len(names)
+        await asyncio.sleep(0)
+        return [name.blob_id in self.dead for name in names]
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[StorageBench]:
+    bench = StorageBench()
+    await bench.start()
+    yield bench
+    await bench.background.stop()
+
+
+def delete(bench: StorageBench, names: Names, number: int) -> None:
+    names.dead.add(bench.model.pop(number)[0].blob_id)
+
+
+async def passes(bench: StorageBench, names: Names, *, count: int = 2, grace: float = DAY) -> Reclaimer:
+    """That many passes, each a grace period after the one before."""
+    settings = ReclaimSettings(grace=grace, pause=0.0, bulk=3)
+    reclaimer = Reclaimer(
+        node=bench.node.freer, metadata=names, clock=bench.clock, background=bench.background, settings=settings
+    )
+    for _ in range(count):
+        await reclaimer.run_pass()
+        bench.clock.now += grace + 1
+    return reclaimer
+
+
+def shard_files(bench: StorageBench) -> int:
+    return sum(name.startswith("volumes/") for disk in bench.disks for name in disk.nodes)
+
+
+async def test_a_dead_volume_is_deleted_after_the_grace_period(bench: StorageBench) -> None:
+    """Not in the first pass that sees it dead; the retirement is remembered on the disks."""
+    names = Names()
+    numbers = [await bench.put(5000) for _ in range(7)]
+    numbers.append(await bench.put_large(MIB))
+    await bench.crash()
+    for number in numbers:
+        delete(bench, names, number)
+    reclaimer = await passes(bench, names, count=1)
+    assert reclaimer.progress.volumes_freed == 0 and reclaimer.progress.stripes_waiting > 0
+    await reclaimer.run_pass()
+    assert reclaimer.progress.volumes_freed == 2 and shard_files(bench) == 0
+    assert len(bench.node.registry) == 0
+    assert sum(name.startswith("retired/") for disk in bench.disks for name in disk.nodes) == 12
+
+
+async def test_a_dead_stripe_is_punched_and_its_neighbours_stay(bench: StorageBench) -> None:
+    """In a closed volume with live stripes; free maps are on all slots; restart and repair know the hole."""
+    names = Names()
+    numbers = [await bench.put(90_000) for _ in range(5)]
+    await bench.crash()
+    volume = bench.node.registry.volumes()[0]
+    delete(bench, names, numbers[1])
+    delete(bench, names, numbers[3])
+    reclaimer = await passes(bench, names)
+    assert reclaimer.progress.stripes_freed == 2 and len(volume.freed) == 2
+    assert reclaimer.progress.bytes_freed > 2 * 90_000
+    await bench.check_all()
+    await bench.crash()
+    assert bench.node.registry.volumes()[0].freed == volume.freed
+    bench.disks[0].dead = bench.disks[1].dead = True
+    await bench.check_all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_reclaim_never_frees_a_live_blob(seed: int) -> None:
+    """Random writes, deletes, restarts, lost disks and passes without grace; every live blob stays readable."""
+    bench = StorageBench(seed=seed + 100, limit=MIB)
+    await bench.start()
+    names, rng = Names(), bench.rng
+    for _ in range(8):
+        await asyncio.gather(*(bench.put(rng.randrange(1, 100_000)) for _ in range(rng.randrange(1, 6))))
+        if rng.random() < 0.3:
+            bench.model[10**6 + len(bench.model)] = bench.model.pop(await bench.put_large(MIB // 2))
+        for number in [n for n in bench.model if rng.random() < 0.4]:
+            delete(bench, names, number)
+        bench.model = dict(enumerate(bench.model.values()))
+        if rng.random() < 0.4:
+            await bench.crash()
+        lost = rng.choice(bench.disks) if rng.random() < 0.3 else None
+        if lost is not None:
+            lost.dead = True
+            await bench.node.watch.look()
+        bench.clock.now += 10
+        await passes(bench, names, count=1, grace=0.0)
+        await bench.check_all()
+        if lost is not None:
+            lost.dead = False
+            bench.clock.now += 5000
+            await bench.node.watch.look()
+            await bench.advance(1.0)
+    await bench.crash()
+    await bench.check_all()
+    await bench.background.stop()
+
+
+async def test_nothing_is_punched_while_a_slot_is_away(bench: StorageBench) -> None:
+    """Its free map could not be written (R8); when the disk is back the next pass frees."""
+    names = Names()
+    numbers = [await bench.put(90_000) for _ in range(3)]
+    await bench.crash()
+    delete(bench, names, numbers[0])
+    bench.disks[2].dead = True
+    await bench.node.watch.look()
+    reclaimer = await passes(bench, names)
+    assert reclaimer.progress.stripes_freed == 0 and reclaimer.progress.failures > 0
+    bench.disks[2].dead = False
+    await bench.node.watch.look()
+    await reclaimer.run_pass()
+    assert reclaimer.progress.stripes_freed == 1
+    await bench.check_all()
+
+
+async def test_a_returning_disk_loses_only_shards_of_retired_volumes(bench: StorageBench) -> None:
+    """It was away while one volume was retired; the other volume's shards are used again."""
+    names = Names()
+    dead = await bench.put(4000)
+    await bench.crash()
+    await bench.put(4000)
+    await bench.crash()
+    delete(bench, names, dead)
+    bench.disks[4].there = False
+    await bench.crash()
+    bench.clock.now += DAY
+    reclaimer = await passes(bench, names)
+    assert reclaimer.progress.volumes_freed == 1
+    assert sum(name.startswith("volumes/") for name in bench.disks[4].nodes) == 2
+    bench.disks[4].there = True
+    await bench.crash()
+    assert sum(name.startswith("volumes/") for name in bench.disks[4].nodes) == 1
+    assert all(unit.state is DiskState.HEALTHY for unit in bench.node.store.units)  # type: ignore[union-attr]
+    await bench.check_all()
+
+
+async def test_a_frozen_reclaimer_frees_nothing(bench: StorageBench) -> None:
+    """The brake."""
+    names = Names()
+    delete(bench, names, await bench.put(4000))
+    await bench.crash()
+    reclaimer = await passes(bench, names, count=1)
+    reclaimer.freeze(True)
+    await reclaimer.run_pass()
+    assert reclaimer.progress.volumes_freed == 0 and shard_files(bench) == 6
+    reclaimer.freeze(False)
+    await reclaimer.run_pass()
+    assert reclaimer.progress.volumes_freed == 1
+
+
+def test_a_name_without_an_answer_counts_as_live() -> None:
+    """J1, and a walk with gaps never deletes a volume."""
+    name = BlobName(BlobId(bytes(16)), 1, b"k", b"u" * 16, 0, 0)  # type: ignore[arg-type]
+    stripe = StripeNames(8192, 100, (name,), True, False)
+    whole = VolumeNames(volume=1, stripes=(stripe,), complete=True)  # type: ignore[arg-type]
+    assert not judge(whole, {}, dead_since={}, now_us=10**12, grace_us=0).retire
+    assert judge(whole, {name: True}, dead_since={}, now_us=10**12, grace_us=0).retire
+    gaps = VolumeNames(volume=1, stripes=(stripe,), complete=False)  # type: ignore[arg-type]
+    verdict = judge(gaps, {name: True}, dead_since={}, now_us=10**12, grace_us=0)
+    assert not verdict.retire and verdict.free == (8192,)
+    kept = VolumeNames(volume=1, stripes=(stripe._replace(droppable=False),), complete=True)  # type: ignore[arg-type]
+    assert judge(kept, {name: True}, dead_since={}, now_us=10**12, grace_us=0).free == ()

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Walking closed volumes and giving back the space of their dead stripes. The storage node's side of reclaim (ReclaimNode).
+
+Invariants (data-plane R8)
+  F1  Only closed volumes; heads and tables stay, payloads are punched.
+  F2  A stripe is punched only after a free map that names it, of a new generation, is durable on every slot not lost.
+  F3  Punching touches whole 4 KiB sectors of the payload only.
+  F4  A volume is deleted only when the heads of all slots at hand (at least m+1) name no stripe that was not judged.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from drystone_core.errors import Unavailable
+from drystone_core.extents import RECORD_ALIGN
+from drystone_core.formats.blob_table import KIND_DATA, KIND_MANIFEST, BlobEntry
+from drystone_core.formats.free_map import FreeMap
+from drystone_core.formats.record import RecordHead
+from drystone_core.formats.shard import RECORDS_AT, ShardHeader
+from drystone_core.ids import VolumeId, volume_text
+from drystone_core.ports import Disk, DiskFile
+from drystone_core.stripes import align
+from drystone_core.upkeep import StripeNames, VolumeNames
+from drystone_datapath.scan import scan_slot
+from drystone_datapath.volume import DiskState, Slot, Volume, VolumeState
+from drystone_datapath.volume_files import read_free_map, write_free_map
+from drystone_storage.disks.watch import DiskWatch
+from drystone_storage.volumes.registry import VolumeRegistry
+from drystone_storage.world import World
+
+log = logging.getLogger(__name__)
+_SECONDS = 60.0
+
+
+class _Walk:
+    """What scans of a volume found: heads and tables by record."""
+
+    def __init__(self) -> None:
+        self.heads: dict[int, RecordHead] = {}
+        self.tables: dict[int, list[BlobEntry]] = {}
+
+    async def slot(self, world: World, volume: Volume, slot: Slot) -> None:
+        """Read one slot through."""
+        async for step in scan_slot(volume, slot, lanes=world.lanes, clock=world.clock):
+            for record in step.records:
+                self.heads.setdefault(record.head.offset, record.head)
+                if record.entries is not None:
+                    self.tables.setdefault(record.head.offset, record.entries)
+
+    @property
+    def whole(self) -> bool:
+        """Records follow one another without a gap, each with a table that verified."""
+        at = RECORDS_AT
+        for offset in sorted(self.heads):
+            if offset != at or offset not in self.tables:
+                return False
+            at += self.heads[offset].span
+        return True
+
+
+class Freer:
+    """Frees stripes and volumes of this node."""
+
+    def __init__(self, *, world: World, registry: VolumeRegistry, watch: DiskWatch) -> None:
+        self._world, self._registry, self._watch = world, registry, watch
+        self._judged: tuple[VolumeId, dict[int, RecordHead]] | None = None
+        """Of the volume walked last: reclaim takes one at a time."""
+
+    async def closed_volumes(self) -> Sequence[VolumeId]:
+        return [volume.volume_id for volume in self._registry.volumes() if volume.state is VolumeState.CLOSED]
+
+    async def volume_names(self, volume_id: VolumeId) -> VolumeNames:
+        """All stripes by one slot's tables; by those of all slots where that one has gaps."""
+        volume = self._closed(volume_id)
+        walk = _Walk()
+        for slot in _readable(volume):
+            try:
+                await walk.slot(self._world, volume, slot)
+            except (OSError, TimeoutError) as error:
+                log.warning("reclaim.scan_failed", extra={"disk": slot.unit.label, "error": repr(error)})
+                continue
+            if walk.whole:
+                break
+        self._judged = (volume_id, walk.heads)
+        stripes = []
+        for record in sorted(walk.heads):
+            head, entries = walk.heads[record], walk.tables.get(record)
+            stripes.append(
+                StripeNames(
+                    record=record,
+                    stored=head.fragment_length * volume.profile.slots,
+                    names=tuple(entry.name for entry in entries or ()),
+                    droppable=entries is not None and all(e.kind in (KIND_DATA, KIND_MANIFEST) for e in entries),
+                    freed=record in volume.freed,
+                )
+            )
+        return VolumeNames(volume=volume_id, stripes=tuple(stripes), complete=walk.whole)
+
+    async def free_stripes(self, volume_id: VolumeId, records: Sequence[int]) -> int:
+        """Punch payloads (F1 to F3). Unavailable while a slot that is not lost is away; the next pass tries again."""
+        volume, heads = self._closed(volume_id), self._heads_of(volume_id)
+        wanted = [heads[record] for record in records if record in heads and record not in volume.freed]
+        if not wanted:
+            return 0
+        slots = [slot for slot in volume.slots if slot is not None]
+        if any(slot.unit.state is DiskState.FAILED for slot in slots):
+            raise Unavailable("a slot of the volume is away: freeing waits")
+        freed = frozenset(volume.freed) | {head.offset for head in wanted}
+        await self._on(
+            slots, [partial(_write_next_map, slot.unit.disk, _header(volume, slot), freed) for slot in slots]
+        )
+        volume.freed |= freed
+        ranges = [_payload(head) for head in wanted]
+        await self._on(slots, [partial(_punch, slot.file, ranges) for slot in slots])
+        given_back = sum(length for _, length in ranges) * len(slots)
+        log.info(
+            "reclaim.punched", extra={"volume": volume_text(volume_id), "stripes": len(wanted), "bytes": given_back}
+        )
+        return given_back
+
+    async def retire(self, volume_id: VolumeId) -> int:
+        """Delete the volume, after all slots at hand were seen to hold nothing that was not judged (F4)."""
+        volume, judged = self._closed(volume_id), self._heads_of(volume_id)
+        at_hand = _readable(volume)
+        if len(at_hand) < volume.profile.m + 1:
+            raise Unavailable("too few slots at hand to delete the volume")
+        for slot in at_hand:
+            async for step in scan_slot(volume, slot, lanes=self._world.lanes, clock=self._world.clock, tables=False):
+                unknown = [r.head.offset for r in step.records if r.head.offset not in judged]
+                if unknown:
+                    raise Unavailable(f"slot {slot.index} holds stripes that were not judged: {unknown[:3]}")
+        self._closed(volume_id)
+        given_back = sum(head.span for head in judged.values()) * len(at_hand)
+        await self._registry.retire(volume, [watched.unit for watched in self._watch.disks])
+        self._judged = None
+        return given_back
+
+    async def _on(self, slots: Sequence[Slot], calls: Sequence[Callable[[], None]]) -> None:
+        pairs = [(slot.unit.lane, call) for slot, call in zip(slots, calls, strict=True)]
+        deadline = self._world.clock.monotonic() + _SECONDS
+        results = await self._world.lanes.scatter(pairs, deadline=deadline)
+        for slot, result in zip(slots, results, strict=True):
+            if isinstance(result, BaseException):
+                raise Unavailable(f"disk {slot.unit.label}: {result}") from result
+
+    def _closed(self, volume_id: VolumeId) -> Volume:
+        volume = self._registry.get(volume_id)
+        if volume is None or volume.state is not VolumeState.CLOSED:
+            raise Unavailable(f"volume {volume_text(volume_id)} is not closed")
+        return volume
+
+    def _heads_of(self, volume_id: VolumeId) -> dict[int, RecordHead]:
+        if self._judged is None or self._judged[0] != volume_id:
+            raise Unavailable(f"volume {volume_text(volume_id)} was not walked")
+        return self._judged[1]
+
+
+def _readable(volume: Volume) -> list[Slot]:
+    """Slots at hand, those of healthy disks first."""
+    found = [slot for slot in volume.slots if slot is not None and slot.unit.state is not DiskState.FAILED]
+    return sorted(found, key=lambda slot: slot.unit.state is not DiskState.HEALTHY)
+
+
+def _header(volume: Volume, slot: Slot) -> ShardHeader:
+    return ShardHeader(volume=volume.volume_id, slot=slot.index, profile=volume.profile, nonce=volume.nonce)
+
+
+def _write_next_map(disk: Disk, header: ShardHeader, records: frozenset[int]) -> None:
+    """The next generation after what the slot has; never names fewer stripes than it did."""
+    before = read_free_map(disk, header)
+    generation = before.generation + 1 if before is not None else 1
+    known = before.records if before is not None else frozenset()
+    free = FreeMap(volume=header.volume, slot=header.slot, generation=generation, records=records | known)
+    write_free_map(disk, free, header.nonce)
+
+
+def _payload(head: RecordHead) -> tuple[int, int]:
+    """(offset, length) of the whole sectors of the payload (F3)."""
+    start = align(head.offset + head.payload_at, RECORD_ALIGN)
+    return start, max(0, head.offset + head.span - start)
+
+
+def _punch(file: DiskFile, ranges: Sequence[tuple[int, int]]) -> None:
+    for offset, length in ranges:
+        if length:
+            file.punch(offset, length)
