@@ -61,7 +61,10 @@ class Client:
         for _ in range(commits):
             batch, after = self.batch(self.head + 1)
             self.maybe = after
-            assert await storage.commit(CELL_TABLET, Expected(self.head, epoch, 1), batch) is Committed.COMMITTED
+            result = await storage.commit(CELL_TABLET, Expected(self.head, epoch, 1), batch)
+            if result is Committed.UNKNOWN:
+                raise Unavailable("unknown outcome")
+            assert result is Committed.COMMITTED
             self.sure, self.maybe, self.head = after, None, self.head + 1
             if self.rng.random() < 0.2:
                 await asyncio.sleep(0)

@@ -66,6 +66,8 @@ class Chain:
         self.hash = b""
         self.doubtful = True
         """A new term is needed before anything is appended."""
+        self.in_doubt = False
+        """A record was refused that a member may hold: only a new term (or the next start) decides that it is not there."""
         self.joined: list[Member] = []
         """Members of the set whose files must be made; the storage takes them from here."""
         self._writes: list[tuple[Lane, Callable[[bytes, int, bytes], None]]] = []
@@ -206,6 +208,7 @@ class Chain:
             payload=payload,
         )
         self.doubtful = True
+        self.in_doubt = self.in_doubt or kind is not RecordKind.TERM
         results = await self._lanes.scatter(
             [(lane, partial(write, block, offset, header)) for lane, write in self._writes],
             deadline=self._clock.monotonic() + self._settings.late_after,
@@ -216,6 +219,7 @@ class Chain:
             self._sort_out(self.set, results)
             return False
         self.index, self.hash, self._offset, self._header = index, digest, offset + size, b""
+        self.in_doubt = False
         self.stamp = Stamp(index, digest, self.term, tuple(member.disk_id for member in self.set))
         self.doubtful = any(member.standing is Standing.FAILED for member in self.set)
         return True

@@ -375,7 +375,12 @@ class Keeper:
         return differences
 
     def _want_prepared(self) -> None:
-        self._background.once("metadata-prepare", self._chain.prepare_next())
+        self._background.once("metadata-prepare", self._prepare())
+
+    async def _prepare(self) -> None:
+        await self._chain.prepare_next()
+        if self._chain.doubtful:
+            await self._new_term()
 
     def _deadline(self) -> float:
         return self._clock.monotonic() + self._settings.disk_deadline

@@ -217,7 +217,12 @@ class EmbeddedStorage:
                 deletes=batch.deletes,
                 feed=batch.feed,
             )
-            await self._log(RecordKind.BATCH, payload)
+            try:
+                await self._log(RecordKind.BATCH, payload)
+            except Unavailable:
+                if self._chain.in_doubt:
+                    return Committed.UNKNOWN
+                raise
             self._state = state = next_state(state, batch.batch_id, batch.floor_us, batch.generation)
             self._overlay.active.batch(state, batch.puts, batch.deletes, batch.feed)
             if self._overlay.active.size >= self._settings.apply_bytes or self._chain.joined:
@@ -262,8 +267,10 @@ class EmbeddedStorage:
     # TabletStorage: reads
 
     async def state(self, tablet: TabletId) -> TabletState:
-        if self._lock.locked():
+        if self._lock.locked() or self._chain.in_doubt:
             async with self._lock:
+                if self._chain.in_doubt:
+                    await self._settle()
                 return self._find(tablet)
         return self._find(tablet)
 
