@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gateway as one handler: route, verify, authorise, do, answer; built from settings, the world and links to services.
+"""The gateway as one handler: route, verify, authorise, do, answer; built from settings, the world and links to
+services.
 
 Invariants
-  A1  No operation runs before its caller was verified; a caller without credentials is AccessDenied (until policies exist).
+  A1  No operation runs before its caller was verified; a caller without credentials is AccessDenied (until policies
+      exist).
   A2  Every operation has a function in the table or is NotImplemented: nothing falls through.
-  A3  One pass: no task is made; what is at hand is answered without suspending.
+  A3  What a header asks for and no engine gives is refused here, for every operation.
+  A4  One pass: no task is made; what is at hand is answered without suspending.
 """
 
 from collections.abc import Mapping
@@ -19,10 +22,14 @@ from drystone_gateway.operations.blob_layout import BlobLayout
 from drystone_gateway.operations.context import BodySlots, Call, Gateway, OperationFn
 from drystone_gateway.operations.hash_pool import HashPool
 from drystone_gateway.operations.table import OPERATIONS
+from drystone_gateway.s3.acceptance import check_acceptable
 from drystone_gateway.s3.operation import Operation
 from drystone_gateway.s3.route import Router
 from drystone_gateway.s3.sigv4 import CredentialSource, Verifier
 from drystone_gateway.settings import GatewaySettings
+
+_ANONYMOUS = {Operation.OPTIONS_PREFLIGHT: ErrorCode.CORS_FORBIDDEN}
+"""What those without credentials are told, where it is not AccessDenied: no bucket has a CORS configuration yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +69,8 @@ class GatewayApp:
             s3 = self._router.route(request)
             caller = self._verifier.verify(request)
             if caller.anonymous:
-                raise Refused(ErrorCode.ACCESS_DENIED)
+                raise Refused(_ANONYMOUS.get(s3.operation, ErrorCode.ACCESS_DENIED))
+            check_acceptable(s3.headers, s3.operation)
             operation = self._operations.get(s3.operation)
             if operation is None:
                 raise Refused(ErrorCode.NOT_IMPLEMENTED, f"{s3.operation.value} is not implemented.")

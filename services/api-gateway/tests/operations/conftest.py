@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An S3 endpoint for the boto3 suite: a live one named by S3_ENDPOINT (with S3_ACCESS_KEY and S3_SECRET_KEY), or the real
-HTTP server and gateway in a thread of this process, over in-memory metadata tablets and blobs.
+"""An S3 endpoint for the boto3 suite: a live one named by S3_ENDPOINT (with S3_ACCESS_KEY and S3_SECRET_KEY), or the
+real HTTP server and gateway in a thread of this process, over in-memory metadata tablets and blobs.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials as BotoCredentials
+
 from drystone_gateway.app import Links, World, build
 from drystone_gateway.credentials import root_credentials
 from drystone_gateway.http.server import HttpServer
@@ -32,6 +33,7 @@ from drystone_metadata.store.memory import MemoryStorage, MemoryTablets
 from drystone_metadata.store.ports import CELL_TABLET
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.entropy import SystemEntropy
+from drystone_testing.http_calls import Caller
 from drystone_testing.memory_blobs import MemoryBlobs
 
 ACCESS_KEY = "TESTACCESSKEY"
@@ -48,12 +50,65 @@ class Endpoint:
     secret_key: str
 
 
+class Cell:
+    """A gateway over in-memory metadata and blobs, on the loop of whoever makes it."""
+
+    def __init__(self, **settings) -> None:
+        self.clock, self.entropy = SystemClock(), SystemEntropy()
+        self.blobs = MemoryBlobs(
+            clock=self.clock, entropy=self.entropy, piece_bytes=settings.pop("piece_bytes", 8 << 20)
+        )
+        self.metadata = LocalMetadata(
+            storage=MemoryStorage(MemoryTablets()), tablet=CELL_TABLET, clock=self.clock, entropy=self.entropy
+        )
+        self.settings = GatewaySettings(**settings)
+        self._hashing = ThreadHashPool(threads=2)
+        self.app = build(
+            self.settings,
+            World(clock=self.clock, entropy=self.entropy, hashing=self._hashing),
+            Links(
+                metadata=self.metadata,
+                storage=self.blobs,
+                credentials=root_credentials(
+                    access_key=ACCESS_KEY, secret_key=SECRET_KEY, account=self.settings.account
+                ),
+            ),
+        )
+        self.caller = Caller(handle=self.app.handle, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+
+    async def start(self) -> None:
+        await self.metadata.start()
+        self._committing = asyncio.ensure_future(self.metadata.run())
+
+    async def stop(self) -> None:
+        self._committing.cancel()
+        await asyncio.gather(self._committing, return_exceptions=True)
+        self._hashing.stop()
+
+
+@pytest.fixture
+async def make_cell():
+    """Makes cells with a bucket `bkt`; at the end every buffer and chunk must have been given back."""
+    cells: list[Cell] = []
+
+    async def make(**settings) -> Cell:
+        cell = Cell(**settings)
+        await cell.start()
+        cells.append(cell)
+        assert (await cell.caller.send("PUT", "/bkt")).status == 200
+        return cell
+
+    yield make
+    for cell in cells:
+        await cell.stop()
+        assert cell.blobs.lent == 0 and cell.blobs.outstanding == 0
+
+
 class InProcess:
     """A gateway on a loop in its own thread."""
 
     def __init__(self) -> None:
         self.port = 0
-        self.blobs = MemoryBlobs(clock=SystemClock(), entropy=SystemEntropy())
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._main(),), daemon=True)
@@ -81,39 +136,22 @@ class InProcess:
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        clock, entropy = SystemClock(), SystemEntropy()
-        metadata = LocalMetadata(
-            storage=MemoryStorage(MemoryTablets()), tablet=CELL_TABLET, clock=clock, entropy=entropy
-        )
-        await metadata.start()
-        committing = asyncio.ensure_future(metadata.run())
-        hashing = ThreadHashPool(threads=2)
-        settings = GatewaySettings()
-        app = build(
-            settings,
-            World(clock=clock, entropy=entropy, hashing=hashing),
-            Links(
-                metadata=metadata,
-                storage=self.blobs,
-                credentials=root_credentials(
-                    access_key=ACCESS_KEY, secret_key=SECRET_KEY, account=settings.account
-                ),
-            ),
-        )
+        cell = Cell()
+        self.blobs = cell.blobs
+        await cell.start()
         server = HttpServer(
-            handler=app.handle,
+            handler=cell.app.handle,
             render_error=error_response,
             settings=HttpSettings(),
-            clock=clock,
-            entropy=entropy,
+            clock=cell.clock,
+            entropy=cell.entropy,
         )
         await server.start(host="127.0.0.1")
         self.port = server.addresses[0][1]
         self._ready.set()
         await self._stop.wait()
-        await server.drain(clock.monotonic() + 1.0)
-        committing.cancel()
-        hashing.stop()
+        await server.drain(cell.clock.monotonic() + 1.0)
+        await cell.stop()
 
 
 @pytest.fixture(scope="session")

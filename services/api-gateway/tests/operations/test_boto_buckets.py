@@ -31,7 +31,9 @@ def test_owner_may_create_a_bucket_again_in_us_east_1(s3, bucket):
     s3.create_bucket(Bucket=bucket)
 
 
-@pytest.mark.parametrize("name", ["Abc-upper", "ab", "a..b", "192.168.5.4", "xn--abc", "abc-s3alias", "abc--ol-s3", "-abc"])
+@pytest.mark.parametrize(
+    "name", ["Abc-upper", "ab", "a..b", "192.168.5.4", "xn--abc", "abc-s3alias", "abc--ol-s3", "-abc"]
+)
 def test_invalid_bucket_names_are_refused(s3_raw, name):
     """Names AWS refuses are refused."""
     status, _, body = s3_raw("PUT", f"/{name}")

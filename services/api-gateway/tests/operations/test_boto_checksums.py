@@ -34,8 +34,9 @@ def test_checksum_is_verified_kept_and_shown(s3, bucket, algorithm, size):
     head = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
     assert head[f"Checksum{algorithm}"] == want
     assert s3.get_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")["Body"].read() == body
-    assert f"x-amz-checksum-{algorithm.lower()}" not in (
-        s3.head_object(Bucket=bucket, Key="k")["ResponseMetadata"]["HTTPHeaders"]
+    assert (
+        f"x-amz-checksum-{algorithm.lower()}"
+        not in (s3.head_object(Bucket=bucket, Key="k")["ResponseMetadata"]["HTTPHeaders"])
     )
 
 
@@ -163,9 +164,9 @@ FIVE = 5 << 20
 def test_multipart_checksums_are_combined(s3, bucket, algorithm, kind):
     """Composite: the sum of the parts' sums; full object: the sum of the bytes, combined without reading them."""
     bodies = [b"m" * FIVE, b"n" * 1234]
-    upload_id = s3.create_multipart_upload(
-        Bucket=bucket, Key="k", ChecksumAlgorithm=algorithm, ChecksumType=kind
-    )["UploadId"]
+    upload_id = s3.create_multipart_upload(Bucket=bucket, Key="k", ChecksumAlgorithm=algorithm, ChecksumType=kind)[
+        "UploadId"
+    ]
     options = {"Bucket": bucket, "Key": "k", "UploadId": upload_id}
     parts = []
     for number, body in enumerate(bodies, 1):
@@ -203,7 +204,5 @@ def test_part_with_another_algorithm_is_refused(s3, bucket):
     """The algorithm is fixed at Create."""
     upload_id = s3.create_multipart_upload(Bucket=bucket, Key="k", ChecksumAlgorithm="SHA256")["UploadId"]
     with pytest.raises(ClientError) as error:
-        s3.upload_part(
-            Bucket=bucket, Key="k", UploadId=upload_id, PartNumber=1, Body=b"x", ChecksumAlgorithm="CRC32"
-        )
+        s3.upload_part(Bucket=bucket, Key="k", UploadId=upload_id, PartNumber=1, Body=b"x", ChecksumAlgorithm="CRC32")
     assert error.value.response["Error"]["Code"] == "InvalidRequest"

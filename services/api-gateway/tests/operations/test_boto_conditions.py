@@ -6,8 +6,8 @@ import datetime
 import pytest
 from botocore.exceptions import ClientError
 
-PAST = datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc)
-FUTURE = datetime.datetime(2091, 1, 1, tzinfo=datetime.timezone.utc)
+PAST = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
+FUTURE = datetime.datetime(2091, 1, 1, tzinfo=datetime.UTC)
 OTHER = '"00000000000000000000000000000000"'
 
 

@@ -5,7 +5,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 KEYS = sorted(
-    ["a", "a/", "a/1", "a/2", "a//x", "b", "dir/sub/1", "dir/sub/2", "dir/x", "z%z", "z z", "z+z", "é", "日"], key=str.encode
+    ["a", "a/", "a/1", "a/2", "a//x", "b", "dir/sub/1", "dir/sub/2", "dir/x", "z%z", "z z", "z+z", "é", "日"],
+    key=str.encode,
 )
 
 

@@ -25,9 +25,7 @@ def upload(s3, bucket, key, bodies, **options):
     for number, body in bodies.items():
         answer = s3.upload_part(Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body)
         parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-    answer = s3.complete_multipart_upload(
-        Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
-    )
+    answer = s3.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
     return upload_id, parts, answer
 
 
@@ -78,9 +76,7 @@ def test_part_is_replaced_by_uploading_it_again(s3, bucket):
     first = s3.upload_part(**options, PartNumber=1, Body=b"first")
     second = s3.upload_part(**options, PartNumber=1, Body=b"second!")
     with pytest.raises(ClientError) as error:
-        s3.complete_multipart_upload(
-            **options, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": first["ETag"]}]}
-        )
+        s3.complete_multipart_upload(**options, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": first["ETag"]}]})
     assert code_of(error) == "InvalidPart"
     s3.complete_multipart_upload(**options, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": second["ETag"]}]})
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"second!"
@@ -115,9 +111,7 @@ def test_completion_rules(s3, bucket):
 def test_completion_repeated_is_the_same(s3, bucket):
     """A retry after a lost answer gets the answer."""
     upload_id, parts, done = upload(s3, bucket, "k", {1: b"abc"})
-    again = s3.complete_multipart_upload(
-        Bucket=bucket, Key="k", UploadId=upload_id, MultipartUpload={"Parts": parts}
-    )
+    again = s3.complete_multipart_upload(Bucket=bucket, Key="k", UploadId=upload_id, MultipartUpload={"Parts": parts})
     assert again["ETag"] == done["ETag"]
     with pytest.raises(ClientError) as error:
         s3.upload_part(Bucket=bucket, Key="k", UploadId=upload_id, PartNumber=1, Body=b"x")
@@ -271,9 +265,7 @@ def test_attributes_tell_the_parts_uploaded_with_checksums(s3, bucket):
         parts.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": answer["ChecksumSHA256"]})
     done = s3.complete_multipart_upload(**options, MultipartUpload={"Parts": parts})
     assert done["ChecksumSHA256"].endswith("-2") and done["ChecksumType"] == "COMPOSITE"
-    got = s3.get_object_attributes(
-        Bucket=bucket, Key="k", ObjectAttributes=["ObjectParts", "Checksum"], MaxParts=1
-    )
+    got = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["ObjectParts", "Checksum"], MaxParts=1)
     assert got["ObjectParts"]["TotalPartsCount"] == 2 and got["ObjectParts"]["IsTruncated"] is True
     assert got["ObjectParts"]["Parts"][0]["ChecksumSHA256"] == parts[0]["ChecksumSHA256"]
     got = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["ObjectParts"], PartNumberMarker=1)

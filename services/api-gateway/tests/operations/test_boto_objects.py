@@ -130,9 +130,50 @@ def test_any_range_of_an_empty_object_is_416(s3, bucket):
 
 
 KEYS = [
-    "a", "a/", "a/b", "a//b", "../x", "/a", "//", ".", "..", "a/../b", "a b", "a+b", "a%2Fb", "%", "ü/ö", "日本/語", "\U0001f600",
-    "a?b=c", "a#b", "a&b=c", "a;b", "a'b\"c", "<x>&amp;", "\\", "x" * 1024, "é" * 512, "tab\there", "bell\x07", "new\nline",
-    "~", "a\u00adb", "?versions", "?uploads", " lead", "trail ", "%zz", "a=b", "*", "[x]", "{y}", "|", "^", "`", "@:$,!",
+    "a",
+    "a/",
+    "a/b",
+    "a//b",
+    "../x",
+    "/a",
+    "//",
+    ".",
+    "..",
+    "a/../b",
+    "a b",
+    "a+b",
+    "a%2Fb",
+    "%",
+    "ü/ö",
+    "日本/語",
+    "\U0001f600",
+    "a?b=c",
+    "a#b",
+    "a&b=c",
+    "a;b",
+    "a'b\"c",
+    "<x>&amp;",
+    "\\",
+    "x" * 1024,
+    "é" * 512,
+    "tab\there",
+    "bell\x07",
+    "new\nline",
+    "~",
+    "a\u00adb",
+    "?versions",
+    "?uploads",
+    " lead",
+    "trail ",
+    "%zz",
+    "a=b",
+    "*",
+    "[x]",
+    "{y}",
+    "|",
+    "^",
+    "`",
+    "@:$,!",
 ]
 
 
@@ -203,7 +244,11 @@ def test_copy_has_the_bytes_and_metadata_of_its_source(s3, bucket):
     got = s3.get_object(Bucket=bucket, Key="to ü")
     assert got["Body"].read() == body and got["Metadata"] == {"a": "1"} and got["ContentType"] == "text/plain"
     s3.copy_object(
-        Bucket=bucket, Key="to", CopySource={"Bucket": bucket, "Key": "to ü"}, MetadataDirective="REPLACE", Metadata={"b": "2"}
+        Bucket=bucket,
+        Key="to",
+        CopySource={"Bucket": bucket, "Key": "to ü"},
+        MetadataDirective="REPLACE",
+        Metadata={"b": "2"},
     )
     got = s3.get_object(Bucket=bucket, Key="to")
     assert got["Body"].read() == body and got["Metadata"] == {"b": "2"} and got["ContentType"] == "binary/octet-stream"
@@ -220,7 +265,11 @@ def test_copy_onto_itself_needs_a_change(s3, bucket):
     assert code_of(error) == "InvalidRequest"
     s3.copy_object(Bucket=bucket, Key="k", CopySource=source, MetadataDirective="REPLACE", Metadata={"b": "2"})
     got = s3.get_object(Bucket=bucket, Key="k")
-    assert got["Body"].read() == b"abc" and got["Metadata"] == {"b": "2"} and got["ETag"] == f'"{hashlib.md5(b"abc").hexdigest()}"'
+    assert (
+        got["Body"].read() == b"abc"
+        and got["Metadata"] == {"b": "2"}
+        and got["ETag"] == f'"{hashlib.md5(b"abc").hexdigest()}"'
+    )
 
 
 def test_copy_of_a_missing_source_is_404(s3, bucket):

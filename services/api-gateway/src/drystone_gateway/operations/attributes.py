@@ -6,7 +6,6 @@ from drystone_core.objects import Part, Versioning
 from drystone_gateway.http.messages import Response
 from drystone_gateway.operations.answers import error_response, xml_answer
 from drystone_gateway.operations.context import Call
-from drystone_gateway.s3.acceptance import check_acceptable
 from drystone_gateway.s3.amz_time import http_date
 from drystone_gateway.s3.xml_out import AttributesQuery, object_attributes
 
@@ -15,7 +14,6 @@ _KNOWN = frozenset({"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSi
 
 async def get_object_attributes(call: Call) -> Response:
     """GET /bucket/key?attributes."""
-    check_acceptable(call.s3.headers, call.s3.operation)
     query = _query(call)
     version_id = call.version_id()
     bucket = await call.bucket()

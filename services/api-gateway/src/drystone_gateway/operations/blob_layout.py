@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layout of versions, read from their rows or from the pages of their manifests.
 
-A manifest is immutable, so its decoded index is kept (a bounded number of them) by blob id: a range of a large object then
-costs one page. Format: drystone_core.formats.manifest.
+A manifest is immutable, so its decoded index is kept (a bounded number of them) by blob id: a range of a large object
+then costs one page. Format: drystone_core.formats.manifest.
 """
 
 from typing import Final

@@ -30,7 +30,8 @@ class BodySource(Protocol):
     """Payload bytes the client declared."""
 
     def at_once(self) -> bytes | memoryview | bytearray | None:
-        """The whole payload when it has already arrived, else None; then the others are not to be called but `finish`."""
+        """The whole payload when it has already arrived, else None; then the others are not to be called but
+        `finish`."""
         ...
 
     async def ready(self) -> None:
@@ -130,7 +131,8 @@ class ChunkedSource:
 
 
 def body_source(call: Call, limit: int) -> BodySource:
-    """The payload of a PUT. Refused: MissingContentLength, EntityTooLarge, NotImplemented (unframed transfer coding)."""
+    """The payload of a PUT. Refused: MissingContentLength, EntityTooLarge, NotImplemented (unframed transfer
+    coding)."""
     body = call.request.body
     if isinstance(call.caller.payload, Streaming):
         source = _chunked(call, call.caller.payload)
@@ -147,7 +149,8 @@ def body_source(call: Call, limit: int) -> BodySource:
 
 
 async def read_document(call: Call, *, checksum: bool = True, limit: int = SMALL_BODY) -> bytes:
-    """A small request document, verified. `checksum`: whether x-amz-checksum-* speaks of the document (not so in Complete).
+    """A small request document, verified. `checksum`: whether x-amz-checksum-* speaks of the document (not so in
+    Complete).
 
     Refused: MaxMessageLengthExceeded, BadDigest, XAmzContentSHA256Mismatch, IncompleteBody.
     """

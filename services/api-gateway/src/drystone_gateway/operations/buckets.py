@@ -8,7 +8,6 @@ from drystone_gateway.operations.answers import no_content, xml_answer
 from drystone_gateway.operations.body_source import read_document
 from drystone_gateway.operations.context import Call
 from drystone_gateway.s3 import listing, xml_out
-from drystone_gateway.s3.acceptance import check_acceptable
 from drystone_gateway.s3.bucket_name import check_new_bucket
 from drystone_gateway.s3.headers import header_line
 from drystone_gateway.s3.xml_in import check_location, parse_create_bucket
@@ -18,7 +17,6 @@ async def create_bucket(call: Call) -> Response:
     """PUT /bucket. The owner may repeat it in us-east-1."""
     gateway, name = call.gateway, call.s3.bucket
     region = gateway.settings.region
-    check_acceptable(call.s3.headers, call.s3.operation)
     check_new_bucket(name)
     configuration = parse_create_bucket(await read_document(call))
     check_location(configuration.location, region)
@@ -26,9 +24,7 @@ async def create_bucket(call: Call) -> Response:
         raise Refused(ErrorCode.NOT_IMPLEMENTED, "Tags of buckets are not implemented.")
     try:
         await gateway.metadata.mutate(
-            CreateBucket(
-                write_id=call.write_ids().make(), bucket=name, owner=call.caller.account, region=region
-            )
+            CreateBucket(write_id=call.write_ids().make(), bucket=name, owner=call.caller.account, region=region)
         )
     except Refused as refused:
         if refused.code is not ErrorCode.BUCKET_ALREADY_OWNED_BY_YOU or region != "us-east-1":
@@ -46,7 +42,9 @@ async def delete_bucket(call: Call) -> Response:
 async def head_bucket(call: Call) -> Response:
     """HEAD /bucket."""
     bucket = await call.bucket()
-    return Response(200, _region(bucket.region) + b"x-amz-access-point-alias: false\r\nContent-Type: application/xml\r\n")
+    return Response(
+        200, _region(bucket.region) + b"x-amz-access-point-alias: false\r\nContent-Type: application/xml\r\n"
+    )
 
 
 async def get_bucket_location(call: Call) -> Response:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """CompleteMultipartUpload: parts become an object without moving a byte.
 
-Checked here against the rows as read (order, ETags, checksums, sizes), and again by uid in the commit. Before it a manifest is
-written when the row could not hold the extents, otherwise a small name blob, so that `recover` finds the object from disks.
-Source: s3-surface §5 #25, #45 to #48.
+Checked here against the rows as read (order, ETags, checksums, sizes), and again by uid in the commit. Before it a
+manifest is written when the row could not hold the extents, otherwise a small name blob, so that `recover` finds the
+object from disks. Source: s3-surface §5 #25, #45 to #48.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,6 @@ from drystone_gateway.operations.context import Call
 from drystone_gateway.operations.manifests import MANIFEST_BLOB, NAME_BLOB, needs_manifest, write_manifest
 from drystone_gateway.operations.multipart import upload_id_of
 from drystone_gateway.s3 import xml_out
-from drystone_gateway.s3.acceptance import check_acceptable
 from drystone_gateway.s3.checksums import (
     DEFAULT_ALGORITHM,
     HEADER_PREFIX,
@@ -38,7 +37,6 @@ from drystone_gateway.s3.xml_in import COMPLETE_BODY, SentPart, parse_complete
 async def complete_upload(call: Call) -> Response:
     """POST /bucket/key?uploadId."""
     gateway, s3 = call.gateway, call.s3
-    check_acceptable(s3.headers, s3.operation)
     conditions = write_conditions(s3.headers)
     body = await read_document(call, checksum=False, limit=COMPLETE_BODY)
     bucket = await call.bucket()
@@ -178,8 +176,8 @@ def _checksum(call: Call, upload: Upload, chosen: Sequence[Part]) -> Checksum:
     if kind and kind != upload.checksum_type.value:
         raise Refused(
             ErrorCode.INVALID_REQUEST,
-            f"The upload was created using the {upload.checksum_type.value} checksum mode. The complete request must use"
-            " the same checksum mode.",
+            f"The upload was created using the {upload.checksum_type.value} checksum mode."
+            " The complete request must use the same checksum mode.",
         )
     sums = [(part.checksum.value if part.checksum is not None else "", part.size) for part in chosen]
     if upload.checksum_type is ChecksumType.COMPOSITE:
@@ -223,9 +221,7 @@ async def _write_blobs(
         )
     )
     large = needs_manifest(gateway, chosen)
-    header = BlobHeader(
-        bucket_id=bucket.bucket_id, key=call.key, uid=uid, kind=MANIFEST_BLOB if large else NAME_BLOB
-    )
+    header = BlobHeader(bucket_id=bucket.bucket_id, key=call.key, uid=uid, kind=MANIFEST_BLOB if large else NAME_BLOB)
     if large:
         return await write_manifest(gateway, header, chosen, trailer)
     await gateway.storage.append(SmallBlob(header=header, payload=b"", trailer=trailer))

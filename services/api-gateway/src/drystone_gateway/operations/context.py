@@ -77,7 +77,8 @@ class Call:
         return await self.bucket_named(self.s3.bucket)
 
     async def bucket_named(self, name: str, owner_header: str = "x-amz-expected-bucket-owner") -> Bucket:
-        """Any bucket the caller may use: every operation that names a bucket (a copy's source too) comes through here."""
+        """Any bucket the caller may use: every operation that names a bucket (a copy's source too) comes through
+        here."""
         bucket = await self.gateway.metadata.bucket(name)
         if bucket.owner != self.caller.account:
             raise Refused(ErrorCode.ACCESS_DENIED)

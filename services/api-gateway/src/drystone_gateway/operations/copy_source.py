@@ -17,7 +17,8 @@ _NO_TRAILERS: Mapping[str, str] = MappingProxyType({})
 
 
 async def find_source(call: Call) -> tuple[CopySource, Bucket, ObjectVersion]:
-    """What x-amz-copy-source names. Refused: InvalidArgument, AccessDenied, NoSuch…, PreconditionFailed, InvalidRequest."""
+    """What x-amz-copy-source names. Refused: InvalidArgument, AccessDenied, NoSuch…, PreconditionFailed,
+    InvalidRequest."""
     headers = call.s3.headers
     source = parse_copy_source(headers["x-amz-copy-source"])
     bucket = await call.bucket_named(source.bucket, "x-amz-source-expected-bucket-owner")

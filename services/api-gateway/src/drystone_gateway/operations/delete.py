@@ -12,7 +12,6 @@ from drystone_gateway.operations.answers import no_content, xml_answer
 from drystone_gateway.operations.body_source import read_document
 from drystone_gateway.operations.context import Call
 from drystone_gateway.operations.hashing import needs_integrity
-from drystone_gateway.s3.acceptance import check_acceptable
 from drystone_gateway.s3.conditions import delete_conditions
 from drystone_gateway.s3.copy_source import parse_version_id
 from drystone_gateway.s3.errors import ERRORS
@@ -24,7 +23,6 @@ from drystone_gateway.s3.xml_out import Deleted, DeleteFailure, delete_result
 async def delete_object(call: Call) -> Response:
     """DELETE /bucket/key."""
     headers = call.s3.headers
-    check_acceptable(headers, call.s3.operation)
     conditions = delete_conditions(headers)
     version_id = call.version_id()
     bucket = await call.bucket()
@@ -47,7 +45,6 @@ async def delete_object(call: Call) -> Response:
 
 async def delete_objects(call: Call) -> Response:
     """POST /bucket?delete."""
-    check_acceptable(call.s3.headers, call.s3.operation)
     needs_integrity(call.s3.headers)
     body = await read_document(call, limit=DELETE_BODY)
     bucket = await call.bucket()
@@ -57,9 +54,7 @@ async def delete_objects(call: Call) -> Response:
     return xml_answer(delete_result(results, quiet=request.quiet))
 
 
-async def _delete_all(
-    call: Call, bucket: str, entries: Sequence[DeleteEntry]
-) -> Sequence[Outcome | BaseException]:
+async def _delete_all(call: Call, bucket: str, entries: Sequence[DeleteEntry]) -> Sequence[Outcome | BaseException]:
     """All keys at once: their mutations gather into few commits."""
     ids = call.write_ids()
     mutate = call.gateway.metadata.mutate

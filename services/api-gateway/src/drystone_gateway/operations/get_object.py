@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """GetObject and HeadObject: one row, one verified read, one answer.
 
-A small object that is at hand is answered without suspending: row and bytes are read, the head is made by f-strings. HEAD
-never touches storage (but for the part index of an object in manifest form). Source: s3-surface §5 #26 to #36, #48, #54.
+A small object that is at hand is answered without suspending: row and bytes are read, the head is made by f-strings.
+HEAD never touches storage (but for the part index of an object in manifest form). Source: s3-surface §5 #26 to #36,
+#48, #54.
 """
 
 from drystone_core.errors import ErrorCode, Refused
@@ -114,9 +115,7 @@ async def _portion(call: Call, version: ObjectVersion) -> tuple[ByteRange | None
 
 
 def _no_such_part(number: int, count: int) -> Refused:
-    return Refused(
-        ErrorCode.INVALID_PART_NUMBER, ActualPartCount=str(count), PartNumberRequested=str(number)
-    )
+    return Refused(ErrorCode.INVALID_PART_NUMBER, ActualPartCount=str(count), PartNumberRequested=str(number))
 
 
 def _not_modified(bucket: Bucket, version: ObjectVersion) -> bytes:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The digests of one body: MD5 for the ETag, SHA-256 when signed, one S3 checksum; each byte once per algorithm.
 
-Slices are cut into steps that stay in the cache, so all algorithms read warm bytes. `update` runs in any thread, one call at
-a time. What promises agree on is computed once: a signed payload and `x-amz-checksum-sha256` share one SHA-256.
+Slices are cut into steps that stay in the cache, so all algorithms read warm bytes. `update` runs in any thread, one
+call at a time. What promises agree on is computed once: a signed payload and `x-amz-checksum-sha256` share one SHA-256.
 """
 
 import hashlib
@@ -145,7 +145,8 @@ def part_hashes(headers: Mapping[str, str], payload: PayloadMode, algorithm: str
 
 
 def document_hashes(headers: Mapping[str, str], payload: PayloadMode, *, checksum: bool = True) -> BodyHashes | None:
-    """Digests of a request document, None when it promises nothing; `checksum`: x-amz-checksum-* speaks of the document."""
+    """Digests of a request document, None when it promises nothing; `checksum`: x-amz-checksum-* speaks of the
+    document."""
     requested = requested_checksum(headers) if checksum else None
     md5 = content_md5(headers)
     signed = payload.hex if isinstance(payload, SignedHash) else ""

@@ -6,10 +6,11 @@ Invariants
   I2  On any failure nothing is named: a writer that was begun is aborted, blobs already finished stay unnamed (or named
       by an internal upload that is aborted) and are reclaimed.
   I3  Every byte is hashed once by each algorithm needed, and a plain body is not copied in here.
-  I4  A blob is never older than `long_put_seconds` when it is first named: long bodies are cut there and registered (R7).
+  I4  A blob is never older than `long_put_seconds` when it is first named: long bodies are cut there and registered
+      (R7).
       Parts are not: one that takes longer than the floor's distance (a day) is refused by the commit.
-Paths  at most PACK_LIMIT bytes: hashed inline, one append.   Larger: pieces through a BlobWriter, hashed in helper threads
-while the next bytes arrive.
+Paths  at most PACK_LIMIT bytes: hashed inline, one append.   Larger: pieces through a BlobWriter, hashed in helper
+threads while the next bytes arrive.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -181,9 +182,7 @@ class _LargeIngest:
         ref = await writer.finish(_trailer(gateway, self._naming, size, etag, checksum))
         self._writer = None
         self._blobs.append(ref)
-        return Stored(
-            size=size, etag=etag, checksum=checksum, blobs=tuple(self._blobs), registered=self._registered
-        )
+        return Stored(size=size, etag=etag, checksum=checksum, blobs=tuple(self._blobs), registered=self._registered)
 
     async def abandon(self) -> None:
         """Leave nothing behind that could be named."""
@@ -201,9 +200,7 @@ class _LargeIngest:
 
     def _begin(self, at: int) -> BlobWriter:
         naming = self._naming
-        header = BlobHeader(
-            bucket_id=naming.bucket_id, key=naming.key, uid=naming.uid, part=naming.part, offset=at
-        )
+        header = BlobHeader(bucket_id=naming.bucket_id, key=naming.key, uid=naming.uid, part=naming.part, offset=at)
         self._offset = at
         self._writer = writer = self._gateway.storage.writer(header, expected=self._source.size - at)
         return writer

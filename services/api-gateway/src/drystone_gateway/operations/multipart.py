@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multipart uploads: create, part, copied part, lists, abort. Completion is in `complete`. Source: s3-surface §5 #44 to #48."""
+"""Multipart uploads: create, part, copied part, lists, abort. Completion is in `complete`. Source: s3-surface §5 #44
+to #48."""
 
 from drystone_core.errors import ErrorCode, Refused
 from drystone_core.ids import UploadId
@@ -16,7 +17,6 @@ from drystone_gateway.operations.hashing import part_hashes
 from drystone_gateway.operations.ingest import Naming, Stored, ingest
 from drystone_gateway.operations.write_ids import WriteIds
 from drystone_gateway.s3 import listing, xml_out
-from drystone_gateway.s3.acceptance import check_acceptable
 from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, requested_checksum, upload_checksum
 from drystone_gateway.s3.headers import system_metadata, user_metadata
 from drystone_gateway.s3.ranges import ByteRange, parse_copy_range, parse_part_number
@@ -25,7 +25,6 @@ from drystone_gateway.s3.ranges import ByteRange, parse_copy_range, parse_part_n
 async def create_upload(call: Call) -> Response:
     """POST /bucket/key?uploads."""
     s3 = call.s3
-    check_acceptable(s3.headers, s3.operation)
     algorithm, kind = upload_checksum(s3.headers)
     system, user = system_metadata(s3.headers), user_metadata(s3.headers)
     bucket = await call.bucket()
@@ -53,7 +52,6 @@ async def upload_part(call: Call) -> Response:
     """PUT /bucket/key?partNumber&uploadId."""
     gateway, s3 = call.gateway, call.s3
     headers = s3.headers
-    check_acceptable(headers, s3.operation)
     number = parse_part_number(s3.query["partNumber"])
     source = body_source(call, gateway.settings.limits.put_bytes)
     requested = requested_checksum(headers)
@@ -77,7 +75,6 @@ async def upload_part(call: Call) -> Response:
 async def upload_part_copy(call: Call) -> Response:
     """PUT /bucket/key?partNumber&uploadId with x-amz-copy-source."""
     gateway, s3 = call.gateway, call.s3
-    check_acceptable(s3.headers, s3.operation)
     number = parse_part_number(s3.query["partNumber"])
     await read_document(call)
     bucket = await call.bucket()
@@ -137,9 +134,7 @@ async def abort_upload(call: Call) -> Response:
     bucket = await call.bucket()
     upload = await open_upload(call, bucket)
     await call.gateway.metadata.mutate(
-        AbortUpload(
-            write_id=call.write_ids().make(), bucket=bucket.name, key=call.key, upload_id=upload.upload_id
-        )
+        AbortUpload(write_id=call.write_ids().make(), bucket=bucket.name, key=call.key, upload_id=upload.upload_id)
     )
     return no_content()
 
@@ -177,9 +172,7 @@ def _naming(call: Call, bucket: Bucket, upload: Upload, number: int, ids: WriteI
     )
 
 
-async def _commit(
-    call: Call, bucket: Bucket, upload: Upload, naming: Naming, stored: Stored, ids: WriteIds
-) -> int:
+async def _commit(call: Call, bucket: Bucket, upload: Upload, naming: Naming, stored: Stored, ids: WriteIds) -> int:
     """Add the part; when it was added, Unix milliseconds."""
     part = Part(
         number=naming.part,

@@ -20,7 +20,18 @@ from drystone_gateway.operations.layout import Layout
 class ObjectStream:
     """Chunks of bytes [start, start + length) of a version; an AsyncIterator to be closed with `aclose()`."""
 
-    __slots__ = ("_at", "_bucket", "_chunks", "_end", "_first", "_layout", "_metadata", "_retried", "_storage", "_version")
+    __slots__ = (
+        "_at",
+        "_bucket",
+        "_chunks",
+        "_end",
+        "_first",
+        "_layout",
+        "_metadata",
+        "_retried",
+        "_storage",
+        "_version",
+    )
 
     def __init__(
         self,

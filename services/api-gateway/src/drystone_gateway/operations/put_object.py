@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """PutObject: decide early what can be refused early, make the bytes durable, then name them.
 
-A body that has arrived with its head costs exactly two waits: the append and the commit. Conditions are looked at before a
-body is received (a refusal then costs no upload and no `100 Continue`) and decided in the commit. A client's own retry is
-not refused early: the commit knows the outcome of its first attempt (metadata R1).
+A body that has arrived with its head costs exactly two waits: the append and the commit. Conditions are looked at
+before a body is received (a refusal then costs no upload and no `100 Continue`) and decided in the commit. A client's
+own retry is not refused early: the commit knows the outcome of its first attempt (metadata R1).
 """
 
 from drystone_core.errors import ErrorCode, Refused
@@ -15,7 +15,6 @@ from drystone_gateway.operations.body_source import body_source
 from drystone_gateway.operations.context import Call
 from drystone_gateway.operations.hashing import body_hashes
 from drystone_gateway.operations.ingest import Naming, drop_registered, ingest
-from drystone_gateway.s3.acceptance import check_acceptable
 from drystone_gateway.s3.checksums import checksum_header
 from drystone_gateway.s3.conditions import write_conditions
 from drystone_gateway.s3.headers import system_metadata, user_metadata
@@ -25,7 +24,6 @@ async def put_object(call: Call) -> Response:
     """PUT /bucket/key."""
     gateway, s3 = call.gateway, call.s3
     headers = s3.headers
-    check_acceptable(headers, s3.operation)
     conditions = write_conditions(headers)
     source = body_source(call, gateway.settings.limits.put_bytes)
     hashes = body_hashes(headers, call.caller.payload)

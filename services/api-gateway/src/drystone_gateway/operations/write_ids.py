@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write ids: what makes a client's retry recognisable to whoever decides it.
 
-A client that sends `amz-sdk-invocation-id` gets ids derived from it, equal for every attempt of one call; others get random
-ones. The issue time is always now. One call may make several mutations (DeleteObjects, a long PUT): `step` tells them apart.
+A client that sends `amz-sdk-invocation-id` gets ids derived from it, equal for every attempt of one call; others get
+random ones. The issue time is always now. One call may make several mutations (DeleteObjects, a long PUT): `step`
+tells them apart.
 """
 
 from hashlib import blake2b
@@ -32,9 +33,7 @@ class WriteIds:
         return make_write_id(self._clock.wall_us(), identity)
 
 
-def retry_identity(
-    *, invocation: str, access_key: str, method: str, path: str, query: str, payload_hash: str
-) -> bytes:
+def retry_identity(*, invocation: str, access_key: str, method: str, path: str, query: str, payload_hash: str) -> bytes:
     """16 bytes equal for every attempt of one client call; empty when the client names no call."""
     if not invocation:
         return b""

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes through `GatewayApp.handle`: refusals before the body, failures that name nothing, retries, long bodies."""
+
+import asyncio
+import hashlib
+import hmac
+
+import pytest
+
+from drystone_core.errors import ErrorCode, Unavailable
+from drystone_core.formats.row_keys import PART, UPLOAD
+from drystone_core.formats.trailer import decode_trailer
+from drystone_core.ids import Key
+from drystone_gateway.s3.payload import EMPTY_SHA256
+from drystone_gateway.settings import Limits
+from drystone_metadata.store.ports import RowKey
+from drystone_testing.http_calls import MemoryBody
+
+LARGE = 1_000_000
+RETRY = {"amz-sdk-invocation-id": "x", "amz-sdk-request": "attempt=2"}
+
+
+async def keys(cell) -> list[bytes]:
+    return [entry.key for entry in (await cell.metadata.list_objects("bkt")).objects]
+
+
+def late(data: bytes, **options) -> MemoryBody:
+    """A body that has not arrived with its head."""
+    return MemoryBody(data, arrived=False, **options)
+
+
+@pytest.mark.parametrize("size", [100, LARGE])
+async def test_refusals_do_not_read_the_body(make_cell, size):
+    """Wrong signature, no bucket, failed condition, unsupported header, too large: `100 Continue` is never sent."""
+    cell = await make_cell(limits=Limits(put_bytes=2 * LARGE))
+    await cell.caller.send("PUT", "/bkt/k", b"old")
+    cases = [
+        ("/none/k", {}, b"NoSuchBucket"),
+        ("/bkt/k", {"if-none-match": "*"}, b"PreconditionFailed"),
+        ("/bkt/k", {"if-match": '"00"'}, b"PreconditionFailed"),
+        ("/bkt/none", {"if-match": '"00"'}, b"NoSuchKey"),
+        ("/bkt/k", {"x-amz-server-side-encryption": "AES256"}, b"NotImplemented"),
+        ("/bkt/k", {"x-amz-checksum-crc32": "nonsense"}, b"InvalidRequest"),
+        ("/bkt/k", {"content-md5": "nonsense"}, b"InvalidDigest"),
+        ("/bkt/k", {"x-amz-expected-bucket-owner": "999999999999"}, b"AccessDenied"),
+    ]
+    for path, headers, code in cases:
+        body = late(b"n" * size)
+        answer = await cell.caller.send("PUT", path, body, headers=headers)
+        assert code in answer.body and not body.read_begun, (path, headers, answer.body)
+    body = late(b"n" * size)
+    request = cell.caller.request("PUT", "/bkt/k", body)
+    request.headers["authorization"] = request.headers["authorization"][:-1] + "x"
+    answer = await cell.caller.run(request)
+    assert answer.status in (400, 403) and not body.read_begun
+    body = late(b"n" * (2 * LARGE + 1))
+    answer = await cell.caller.send("PUT", "/bkt/k", body)
+    assert b"EntityTooLarge" in answer.body and not body.read_begun
+    assert (await cell.caller.send("GET", "/bkt/k")).body == b"old"
+
+
+@pytest.mark.parametrize("size", [0, 1, 131_072, 131_073, LARGE])
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_bytes_are_the_same_however_they_arrive(make_cell, size, arrived):
+    """With their head or after it, in one piece or many."""
+    cell = await make_cell(piece_bytes=300_000)
+    data = bytes(number * 7 % 251 for number in range(1000)) * (size // 1000 + 1)
+    body = MemoryBody(data[:size], arrived=arrived)
+    answer = await cell.caller.send("PUT", "/bkt/k", body)
+    assert answer.status == 200 and answer.headers["etag"] == f'"{hashlib.md5(data[:size]).hexdigest()}"'
+    assert (await cell.caller.send("GET", "/bkt/k")).body == data[:size]
+
+
+@pytest.mark.parametrize("size", [5000, LARGE])
+async def test_client_that_goes_away_leaves_nothing(make_cell, size):
+    """The old object stays, no buffer stays lent, no slot stays taken."""
+    cell = await make_cell(piece_bytes=300_000, limits=Limits(bodies=1))
+    await cell.caller.send("PUT", "/bkt/k", b"old")
+    before = set(cell.blobs.blobs)
+    for _ in range(2):
+        answer = await cell.caller.send("PUT", "/bkt/k", late(b"n" * size, cut=size * 3 // 4))
+        assert b"IncompleteBody" in answer.body
+    assert set(cell.blobs.blobs) == before and cell.blobs.lent == 0
+    assert (await cell.caller.send("GET", "/bkt/k")).body == b"old"
+    assert (await cell.caller.send("PUT", "/bkt/k", late(b"n" * size))).status == 200
+
+
+@pytest.mark.parametrize("size", [5000, LARGE])
+async def test_cancelled_upload_leaves_nothing(make_cell, size):
+    """Cancellation while bytes are awaited aborts the writer and is not swallowed."""
+    cell = await make_cell(piece_bytes=300_000)
+    waiting = asyncio.Event()
+
+    async def stall() -> None:
+        waiting.set()
+        await asyncio.sleep(60)
+
+    upload = asyncio.ensure_future(cell.caller.send("PUT", "/bkt/k", late(b"n" * size, on_first_read=stall)))
+    await waiting.wait()
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    assert await keys(cell) == [] and cell.blobs.lent == 0
+
+
+@pytest.mark.parametrize("size", [5000, LARGE])
+async def test_storage_that_is_full_is_said(make_cell, size):
+    """507 and nothing named."""
+    cell = await make_cell()
+    cell.blobs.faults.append = Unavailable("full", ErrorCode.INSUFFICIENT_STORAGE)
+    answer = await cell.caller.send("PUT", "/bkt/k", b"n" * size)
+    assert answer.status == 507 and b"InsufficientStorage" in answer.body
+    assert await keys(cell) == [] and cell.blobs.lent == 0
+
+
+async def test_too_many_bodies_are_told_to_slow_down(make_cell):
+    """The bound holds while bodies arrive, and is given back."""
+    cell = await make_cell(limits=Limits(bodies=1))
+    waiting, go = asyncio.Event(), asyncio.Event()
+
+    async def stall() -> None:
+        waiting.set()
+        await go.wait()
+
+    first = asyncio.ensure_future(cell.caller.send("PUT", "/bkt/1", late(b"n" * LARGE, on_first_read=stall)))
+    await waiting.wait()
+    answer = await cell.caller.send("PUT", "/bkt/2", late(b"n" * LARGE))
+    assert answer.status == 503 and b"SlowDown" in answer.body
+    go.set()
+    assert (await first).status == 200
+    assert (await cell.caller.send("PUT", "/bkt/2", late(b"n" * LARGE))).status == 200
+
+
+async def test_own_retry_of_a_create_is_not_refused(make_cell):
+    """R1: a client that lost the answer of its If-None-Match PUT gets that answer, not 412."""
+    cell = await make_cell()
+    headers = {"if-none-match": "*", "amz-sdk-invocation-id": "5a6a7f4e", "amz-sdk-request": "attempt=1; max=3"}
+    first = await cell.caller.send("PUT", "/bkt/k", b"mine", headers=headers)
+    again = await cell.caller.send("PUT", "/bkt/k", b"mine", headers={**headers, "amz-sdk-request": "attempt=2; max=3"})
+    assert first.status == again.status == 200 and first.headers["etag"] == again.headers["etag"]
+    other = {**headers, "amz-sdk-invocation-id": "other", "amz-sdk-request": "attempt=2; max=3"}
+    assert (await cell.caller.send("PUT", "/bkt/k", b"theirs", headers=other)).status == 412
+    assert (await cell.caller.send("GET", "/bkt/k")).body == b"mine"
+
+
+async def test_long_upload_registers_its_blobs(make_cell):
+    """R7: a body that takes long is cut into blobs named by an internal upload, which nobody sees and the commit
+    drops."""
+    cell = await make_cell(long_put_seconds=0.0, piece_bytes=200_000)
+    data = bytes(range(250)) * 4000
+    answer = await cell.caller.send("PUT", "/bkt/k", late(data))
+    assert answer.status == 200 and answer.headers["etag"] == f'"{hashlib.md5(data).hexdigest()}"'
+    version = await cell.metadata.object("bkt", Key(b"k"))
+    assert len(version.blobs) == 5
+    assert (await cell.caller.send("GET", "/bkt/k")).body == data
+    part = await cell.caller.send("GET", "/bkt/k", headers={"range": "bytes=199990-200009"})
+    assert part.body == data[199_990:200_010]
+    assert (await cell.metadata.list_uploads("bkt")).uploads == []
+    assert (await cell.caller.send("DELETE", "/bkt/k")).status == 204
+    assert (await cell.caller.send("DELETE", "/bkt")).status == 204
+
+
+async def test_failed_long_upload_drops_what_it_registered(make_cell):
+    """A wrong digest at the end of a long body leaves neither object nor upload."""
+    cell = await make_cell(long_put_seconds=0.0, piece_bytes=200_000)
+    sha = hashlib.sha256(b"other").hexdigest()
+    answer = await cell.caller.send("PUT", "/bkt/k", late(b"n" * LARGE), sha256=sha)
+    assert b"XAmzContentSHA256Mismatch" in answer.body and await keys(cell) == []
+    refused = await cell.caller.send("PUT", "/bkt/k", late(b"n" * LARGE), headers={"if-match": '"00"', **RETRY})
+    assert refused.status == 404
+    storage, tablet = cell.metadata._storage, cell.metadata._tablet
+    assert await storage.scan(tablet, RowKey(UPLOAD, b""), RowKey(UPLOAD + 1, b""), 10) == []
+    assert await storage.scan(tablet, RowKey(PART, b""), RowKey(PART + 1, b""), 10) == []
+
+
+async def test_name_blobs_survive_beside_empty_and_completed_objects(make_cell):
+    """`recover` finds zero-byte objects and completions by their name blobs, data by its trailer."""
+    cell = await make_cell()
+    headers = {"content-type": "text/plain", "x-amz-meta-color": "blue"}
+    await cell.caller.send("PUT", "/bkt/empty", b"", headers=headers)
+    (stored,) = cell.blobs.blobs.values()
+    trailer = decode_trailer(stored.trailer)
+    assert stored.header.kind == 2 and stored.header.key == b"empty" and trailer.size == 0
+    assert trailer.metadata == {"color": "blue"} and trailer.headers == {"content-type": "text/plain"}
+    await cell.caller.send("PUT", "/bkt/data", b"abc", headers=headers)
+    stored = list(cell.blobs.blobs.values())[-1]
+    trailer = decode_trailer(stored.trailer)
+    assert stored.header.kind == 0 and trailer.etag == hashlib.md5(b"abc").hexdigest() and trailer.checksum is not None
+    answer = await cell.caller.send("POST", "/bkt/multi", query="uploads", headers=headers)
+    upload = answer.body.partition(b"<UploadId>")[2].partition(b"</UploadId>")[0].decode()
+    part = await cell.caller.send("PUT", "/bkt/multi", b"part", query=f"partNumber=1&uploadId={upload}")
+    etag = part.headers["etag"].strip('"')
+    document = (
+        f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    )
+    done = await cell.caller.send("POST", "/bkt/multi", document.encode(), query=f"uploadId={upload}")
+    assert done.status == 200
+    stored = list(cell.blobs.blobs.values())[-1]
+    trailer = decode_trailer(stored.trailer)
+    assert stored.header.kind == 2 and trailer.size == 4 and trailer.etag.endswith("-1")
+    assert trailer.metadata == {"color": "blue"}
+
+
+async def test_copy_onto_itself_keeps_the_bytes(make_cell):
+    """REPLACE in an unversioned bucket writes no blob and keeps the uid (R6)."""
+    cell = await make_cell()
+    await cell.caller.send("PUT", "/bkt/k", b"abc", headers={"x-amz-meta-a": "1"})
+    before = await cell.metadata.object("bkt", Key(b"k"))
+    appends = cell.blobs.appends
+    headers = {"x-amz-copy-source": "/bkt/k", "x-amz-metadata-directive": "REPLACE", "x-amz-meta-b": "2"}
+    assert (await cell.caller.send("PUT", "/bkt/k", headers=headers)).status == 200
+    after = await cell.metadata.object("bkt", Key(b"k"))
+    assert after.uid == before.uid and after.blobs == before.blobs and after.metadata == {"b": "2"}
+    assert cell.blobs.appends == appends
+
+
+async def test_copy_of_damaged_bytes_names_nothing(make_cell):
+    """A source that cannot be read is no copy."""
+    cell = await make_cell()
+    await cell.caller.send("PUT", "/bkt/k", b"x" * LARGE)
+    version = await cell.metadata.object("bkt", Key(b"k"))
+    cell.blobs.faults.damaged.add(version.blobs[0].blob_id)
+    answer = await cell.caller.send("PUT", "/bkt/copy", headers={"x-amz-copy-source": "/bkt/k"})
+    assert answer.status == 500 and await keys(cell) == [b"k"]
+
+
+def signed_chunks(request, secret: str, data: bytes, step: int) -> bytes:
+    """`data` as signed aws-chunked, continuing from the request's own signature."""
+    fields = request.headers["authorization"]
+    seed = fields.rpartition("Signature=")[2]
+    scope = fields.partition("Credential=")[2].partition(",")[0].partition("/")[2]
+    key = f"AWS4{secret}".encode()
+    for piece in scope.split("/"):
+        key = hmac.digest(key, piece.encode(), "sha256")
+    out, previous = b"", seed
+    for at in [*range(0, len(data), step), len(data)]:
+        piece = data[at : at + step]
+        text = "\n".join(
+            (
+                "AWS4-HMAC-SHA256-PAYLOAD",
+                request.headers["x-amz-date"],
+                scope,
+                previous,
+                EMPTY_SHA256,
+                hashlib.sha256(piece).hexdigest(),
+            )
+        )
+        previous = hmac.digest(key, text.encode(), "sha256").hex()
+        out += f"{len(piece):x};chunk-signature={previous}\r\n".encode() + piece + b"\r\n"
+    return out
+
+
+@pytest.mark.parametrize("size", [0, 10, 70_000, LARGE])
+@pytest.mark.parametrize("tampered", [False, True])
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_signed_chunks_are_verified(make_cell, size, tampered, arrived):
+    """STREAMING-AWS4-HMAC-SHA256-PAYLOAD: a flipped byte anywhere stores nothing."""
+    cell = await make_cell(piece_bytes=300_000)
+    data = b"s" * size
+    headers = {"x-amz-decoded-content-length": str(size), "content-encoding": "aws-chunked"}
+    sha = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+    request = cell.caller.request("PUT", "/bkt/k", b"", headers=headers, sha256=sha)
+    body = bytearray(signed_chunks(request, cell.caller.secret_key, data, 65536))
+    if tampered:
+        at = body.index(b"\r\n") + 3 if size else body.index(b"=") + 5
+        body[at] ^= 1
+    request.body = MemoryBody(bytes(body), arrived=arrived)
+    request.headers["content-length"] = str(len(body))
+    answer = await cell.caller.run(request)
+    if tampered:
+        assert answer.status in (400, 403) and await keys(cell) == []
+    else:
+        assert answer.status == 200, answer.body
+        got = await cell.caller.send("GET", "/bkt/k")
+        assert got.body == data and "content-encoding" not in got.headers
+
+
+async def test_operations_without_an_engine_are_not_implemented(make_cell):
+    """Nothing falls through to another operation, and nothing changes."""
+    cell = await make_cell()
+    await cell.caller.send("PUT", "/bkt/k", b"x")
+    for method, path, query in (
+        ("PUT", "/bkt", "versioning"),
+        ("PUT", "/bkt", "policy"),
+        ("PUT", "/bkt", "lifecycle"),
+        ("PUT", "/bkt/k", "tagging"),
+        ("PUT", "/bkt/k", "retention"),
+        ("POST", "/bkt/k", "restore"),
+        ("PUT", "/bkt/k", "renameObject"),
+        ("POST", "/bkt/k", "select&select-type=2"),
+        ("POST", "/bkt", ""),
+        ("GET", "/bkt", "session"),
+    ):
+        answer = await cell.caller.send(method, path, b"", query=query)
+        assert answer.status == 501 and b"NotImplemented" in answer.body, (method, path, query, answer)
+    assert (await cell.caller.send("GET", "/bkt/k")).body == b"x"
+
+
+async def test_anonymous_and_preflight_are_denied(make_cell):
+    """AccessDenied before anything is looked up; a preflight hears that there is no CORS configuration."""
+    cell = await make_cell()
+    for path in ("/bkt/k", "/none/k"):
+        answer = await cell.caller.send("GET", path, sign=False)
+        assert answer.status == 403 and b"<Code>AccessDenied</Code>" in answer.body
+    request = cell.caller.request("OPTIONS", "/bkt/k", sign=False, headers={"origin": "http://x"})
+    answer = await cell.caller.run(request)
+    assert answer.status == 403 and b"<Code>AccessForbidden</Code>" in answer.body
+
+
+async def test_presigned_requests_are_verified(make_cell):
+    """A GET and a PUT by query; an expired or altered one is refused."""
+    cell = await make_cell()
+    assert (await cell.caller.run(cell.caller.presigned("PUT", "/bkt/k", b"by url"))).status == 200
+    assert (await cell.caller.run(cell.caller.presigned("GET", "/bkt/k"))).body == b"by url"
+    other = cell.caller.presigned("GET", "/bkt/k")
+    other.method = "DELETE"
+    assert (await cell.caller.run(other)).status == 403
+    assert (await cell.caller.send("GET", "/bkt/k")).status == 200
+
+
+async def test_refusal_of_the_commit_is_answered(make_cell):
+    """Conditions are decided in the commit whatever the early look said."""
+    cell = await make_cell()
+
+    async def meanwhile() -> None:
+        assert (await cell.caller.send("PUT", "/bkt/k", b"first")).status == 200
+
+    answer = await cell.caller.send(
+        "PUT", "/bkt/k", late(b"n" * LARGE, on_first_read=meanwhile), headers={"if-none-match": "*"}
+    )
+    assert answer.status == 412 and (await cell.caller.send("GET", "/bkt/k")).body == b"first"
