@@ -359,3 +359,45 @@ def test_secrets_are_not_shown(credential):
     """Neither a credential nor a key says its secret when printed."""
     assert SECRET not in repr(credential)
     assert SECRET not in str(credential)
+
+
+FUZZED = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=30)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from([0, 600]), st.integers(0, 12), FUZZED, st.data())
+def test_no_request_does_worse_than_being_refused(make_request, make_verifier, presign, position, text, data):
+    """Any text in any field of either form ends in a caller or in Refused, never in another exception."""
+    target, headers = sign("GET", "http://h/b/k", {"x-amz-meta-a": "1"}, presign=presign)
+    wire = text.encode().decode("latin-1")
+    if presign:
+        path, _, query = target.partition("?")
+        pieces = query.split("&")
+        name = pieces[position % len(pieces)].partition("=")[0]
+        pieces[position % len(pieces)] = f"{name}={quote(text)}"
+        target = f"{path}?" + "&".join([*pieces, f"X-Amz-Content-Sha256={quote(text)}"][: data.draw(st.integers(5, 9))])
+    else:
+        fields = headers["authorization"].split(" ")
+        at = position % (len(fields) + 2)
+        if at < len(fields):
+            head = fields[at].partition("=")[0]
+            fields[at] = data.draw(st.sampled_from([wire, f"{head}={wire},", f"{head}={wire}"]))
+            headers["authorization"] = " ".join(fields)
+        else:
+            headers[data.draw(st.sampled_from(["x-amz-date", "date", "x-amz-security-token", "x-amz-meta-a"]))] = wire
+    try:
+        caller = make_verifier(NOW).verify(make_request("GET", target, headers))
+    except Refused:
+        return
+    assert not caller.anonymous
+
+
+def test_presigned_fields_outside_latin_1_are_refused(make_request, make_verifier):
+    """Signed header names and payload hashes of other alphabets do not break the canonical request."""
+    target, headers = sign("GET", "http://h/b/k", {}, presign=600)
+    for other in (
+        target.replace("X-Amz-SignedHeaders=host", "X-Amz-SignedHeaders=host%3B%E4%B8%AD"),
+        target + "&X-Amz-Content-Sha256=%E4%B8%AD",
+    ):
+        error = refusal(make_verifier(NOW), make_request("GET", other, headers))
+        assert error.code is ErrorCode.AUTHORIZATION_QUERY_PARAMETERS_ERROR

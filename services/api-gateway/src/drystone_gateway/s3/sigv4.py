@@ -187,6 +187,8 @@ class Verifier:
                 **{"X-Amz-Expires": str(expires), "Expires": iso_date(seconds + expires), "ServerTime": iso_date(now)},
             )
         payload_hash = headers.get("x-amz-content-sha256") or fields.get("Content-Sha256") or UNSIGNED_PAYLOAD
+        if not payload_hash.isascii():
+            raise _query_error("X-Amz-Content-Sha256 is malformed.")
         credential = scope.credential
         self._check_token(credential, fields.get("Security-Token", "") or headers.get("x-amz-security-token", ""))
         self._check_signature(request, scope, stamp, request.query, payload_hash, fields["Signature"])
@@ -233,8 +235,10 @@ class Verifier:
         if terminator != "aws4_request":
             raise problem(f'Incorrect terminal "{terminator}". It must be "aws4_request".', Region=self._region)
         names = signed_text.split(";")
-        if "host" not in names or signed_text != signed_text.lower() or len(set(names)) != len(names):
-            raise problem("SignedHeaders must be lower-case, name each header once, and hold host.")
+        if "host" not in names or not signed_text.isascii() or signed_text != signed_text.lower():
+            raise problem("SignedHeaders must be lower-case and hold host.")
+        if len(set(names)) != len(names):
+            raise problem("SignedHeaders must name each header once.")
         credential = self._credentials(access_key)
         if credential is None:
             raise Refused(ErrorCode.INVALID_ACCESS_KEY_ID, AWSAccessKeyId=access_key[:128])
