@@ -79,7 +79,7 @@ def test_allocate_and_punch(disk: RealDisk, monkeypatch: pytest.MonkeyPatch, sup
 
 
 def test_names_stay_inside(disk: RealDisk, tmp_path: Path) -> None:
-    """D3: no way out of the directory by name or by symbolic link."""
+    """D4: no way out of the directory by name or by symbolic link."""
     for bad in ("", "/etc/passwd", "../x", "a/../b", "a//b", ".", "a/", "a\0b"):
         with pytest.raises(ValueError):
             check_name(bad)
@@ -116,3 +116,15 @@ def test_a_vanished_directory_is_not_made_again(tmp_path: Path) -> None:
         gone.listdir("volumes")
     gone.make()
     assert gone.exists() and gone.listdir(".") == [] and not gone.is_mount()
+
+
+def test_nothing_is_created_in_a_directory_without_its_guard(tmp_path: Path) -> None:
+    """D3: an unmounted mount point stays empty; documents in the root are free."""
+    disk = RealDisk(str(tmp_path), guard="identity")
+    for attempt in (lambda: disk.open("volumes/a", create=True), lambda: disk.listdir("volumes")):
+        with pytest.raises(FileNotFoundError):
+            attempt()
+    assert disk.listdir(".") == []
+    disk.open("identity", create=True).close()
+    disk.open("volumes/a", create=True).close()
+    assert disk.listdir("volumes") == ["a"]

@@ -60,6 +60,10 @@ def files_in(path: str) -> list[str]:
     return sorted(entry.name for entry in Path(path).iterdir())
 
 
+def exists(path: str) -> bool:
+    return os.path.exists(path)
+
+
 def holiday(path: str) -> None:
     Path(path).mkdir()
     (Path(path) / "holiday.jpg").write_bytes(b"x")
@@ -90,7 +94,7 @@ async def test_all_problems_are_told_at_once(bench: Bench, tmp_path: Path) -> No
     assert "d1 is not empty" in told and "mount its disk" in told
     told = await bench.refusal(paths=paths)
     assert f"{bench.paths[1]} holds files" in told and "is not one of this store's disks" in told
-    assert not os.path.exists(bench.paths[0])
+    assert not exists(bench.paths[0])
 
 
 async def test_a_foreign_disk_is_refused(bench: Bench, tmp_path: Path) -> None:
@@ -169,6 +173,18 @@ async def test_an_unmounted_disk_is_not_taken_for_a_new_one(bench: Bench) -> Non
     shutil.move(bench.paths[3] + ".away", bench.paths[3])
     bench.mounts.add(bench.paths[3])
     assert all(d.unit.state is DiskState.HEALTHY for d in (await bench.open()).disks)
+
+
+async def test_files_in_an_unmounted_mount_point_do_not_stop_the_store(bench: Bench) -> None:
+    """Something wrote below the mount point while it was bare: still the disk that is not mounted, left alone."""
+    bench.mounts = set(bench.paths)
+    await bench.open()
+    shutil.rmtree(bench.paths[3])
+    holiday(bench.paths[3])
+    bench.mounts.discard(bench.paths[3])
+    store = await bench.open()
+    assert sum(d.unit.state is DiskState.FAILED for d in store.disks) == 1
+    assert files_in(bench.paths[3]) == ["holiday.jpg"]
 
 
 async def test_an_empty_disk_mounted_in_place_is_a_replacement(bench: Bench) -> None:

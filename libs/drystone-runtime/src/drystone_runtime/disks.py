@@ -9,7 +9,8 @@ this range alone, so RWF_DSYNC it is.
 Invariants
   D1  A call does all of its bytes or raises OSError.
   D2  A name that was created or renamed is durable (file and directory fsynced) when the call returns.
-  D3  Names stay inside the directory: relative, no empty part, no `.` or `..`; symbolic links are not followed.
+  D3  With a guard, nothing is created in folders of a directory that has lost the guard file (an unmounted mount point).
+  D4  Names stay inside the directory: relative, no empty part, no `.` or `..`; symbolic links are not followed.
 """
 
 import ctypes
@@ -45,7 +46,7 @@ def _fallocate_or_raise(fd: int, mode: int, offset: int, length: int) -> None:
 
 
 def check_name(name: str) -> None:
-    """ValueError unless `name` is a relative path of plain parts (D3)."""
+    """ValueError unless `name` is a relative path of plain parts (D4)."""
     if not name or "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
         raise ValueError(f"not a name inside a disk: {name!r}")
 
@@ -180,10 +181,12 @@ class RealFile:
 class RealDisk:
     """One directory. Every call goes through its path, so that an unmounted or replaced directory is noticed."""
 
-    __slots__ = ("root",)
+    __slots__ = ("_guard", "root")
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, guard: str = "") -> None:
         self.root = root
+        self._guard = guard
+        """A file in the root without which nothing is created below it: an unmounted mount point stays empty."""
 
     def open(self, name: str, *, create: bool = False, exclusive: bool = False) -> RealFile:
         """Open for reading and writing (reading alone on a read-only file system); `create` is durable on return."""
@@ -196,6 +199,7 @@ class RealDisk:
                 return RealFile(os.open(path, flags))
             except FileNotFoundError:
                 pass
+        self._check_guard(name)
         flags |= os.O_CREAT | (os.O_EXCL if exclusive else 0)
         try:
             fd = os.open(path, flags, 0o600)
@@ -239,6 +243,7 @@ class RealDisk:
         try:
             return sorted(os.listdir(path))
         except FileNotFoundError:
+            self._check_guard(folder + "/")
             self._make_folder(folder)
             return []
 
@@ -275,6 +280,11 @@ class RealDisk:
     def _path(self, name: str) -> str:
         check_name(name)
         return f"{self.root}/{name}"
+
+    def _check_guard(self, name: str) -> None:
+        """Files in the root itself are free to come: the guard is one of them."""
+        if self._guard and "/" in name:
+            os.stat(f"{self.root}/{self._guard}")
 
     def _make_folder(self, folder: str) -> None:
         if not folder:

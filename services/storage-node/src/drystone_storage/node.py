@@ -107,6 +107,9 @@ class StorageNode:
         for unit in self.store.units:
             self.watch.add(unit)
         await self.watch.look()
+        for unit in self.store.units:
+            if unit.lane.busy_since() is not None:
+                unit.state = DiskState.FAILED  # it hangs; the watch takes it in when it answers
         self.loaded = await self.registry.load([u for u in self.store.units if u.state is not DiskState.FAILED])
         background.keep("disks.watch", self.watch.run)
         background.keep("volumes.tick", self._run_ticks)
@@ -217,7 +220,8 @@ class StorageNode:
     async def _adopt_replacements(self) -> None:
         """A failed disk whose path shows an empty directory long enough is replaced by it (A2)."""
         patience, store = self._settings.watch.adopt_after, self.store
-        if not patience or store is None:
+        failed = sum(watched.unit.state is DiskState.FAILED for watched in self.watch.disks)
+        if not patience or store is None or not 0 < failed <= store.profile.m:
             return
         now = self._world.clock.monotonic()
         for watched in self.watch.disks:

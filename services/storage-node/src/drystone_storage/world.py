@@ -3,8 +3,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
+from drystone_core.formats.disk_identity import NAME as IDENTITY_NAME
 from drystone_core.ports import Clock, Disk, Entropy, Lane, Lanes
 from drystone_runtime.background import Background
 from drystone_runtime.clock import SystemClock
@@ -56,6 +58,6 @@ def real_world() -> World:
         entropy=SystemEntropy(),
         lanes=LoopLanes(),
         background=Background(clock=clock),
-        place=RealDisk,
+        place=partial(RealDisk, guard=IDENTITY_NAME),
         lane=ThreadLane,
     )

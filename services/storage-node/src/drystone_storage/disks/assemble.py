@@ -159,6 +159,9 @@ def _others(
         match f.kind:
             case Kind.DISK:
                 continue
+            case Kind.LOST if disk is not None and disk.mounted and not f.mounted:
+                reason = f"{f.path} was a mount point, now it is a plain directory: its disk is not mounted"
+                assembly.missing.append(MissingDisk(disk=disk, reason=reason))
             case Kind.LOST:
                 problems.append(
                     f"{f.path} holds files but has no {IDENTITY_NAME}: "

@@ -68,7 +68,7 @@ class OpenVolumes:
         self._settings, self._limit = settings, volume_limit
         self.current: Appender | None = None
         self._spare: Volume | None = None
-        self._opening: asyncio.Task[Appender] | None = None
+        self._opening: asyncio.Task[Appender | Unavailable] | None = None
         self._sparing = False
         self._stopped = False
 
@@ -82,7 +82,10 @@ class OpenVolumes:
         if self._opening is None:
             self._opening = self._world.background.once(f"{self._name}.open", self._open())
             self._opening.add_done_callback(self._opened)
-        return await asyncio.shield(self._opening)
+        opened = await asyncio.shield(self._opening)
+        if isinstance(opened, Unavailable):
+            raise Unavailable(opened.message, opened.code)
+        return opened
 
     def tick(self) -> None:
         """Now and then: leave a volume with a crowded or failed disk, make the next one ready before this one is full."""
@@ -121,12 +124,17 @@ class OpenVolumes:
     def _unwelcome(self, unit: DiskUnit) -> bool:
         return unit.state is DiskState.FAILED or self._watch.crowded(unit)
 
-    def _opened(self, task: "asyncio.Task[Appender]") -> None:
+    def _opened(self, task: "asyncio.Task[Appender | Unavailable]") -> None:
         self._opening = None
-        if not task.cancelled():
-            task.exception()
 
-    async def _open(self) -> Appender:
+    async def _open(self) -> Appender | Unavailable:
+        """The next appender; too few disks is an answer here, not a failed task."""
+        try:
+            return await self._next()
+        except Unavailable as error:
+            return error
+
+    async def _next(self) -> Appender:
         pause = self._cap.wait(self._world.clock.monotonic())
         if pause > 0:
             log.warning("volume.opening_waits", extra={"kind": self._name, "pause_s": pause})
