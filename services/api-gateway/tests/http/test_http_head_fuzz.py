@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The head parser against llhttp, and against heads made from a model."""
 
+import itertools
+
 import httptools
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from drystone_gateway.http.chunked import ChunkedDecoder, ChunkedError
 from drystone_gateway.http.heads import HeadRefused, parse_head
 
 
@@ -67,7 +70,7 @@ def mutated_heads(draw):
     return (text[: cut + 4] if cut >= 0 else text + "\r\n\r\n").encode("latin-1")
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(raw=mutated_heads())
 @example(raw=b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 def test_what_is_accepted_llhttp_reads_in_the_same_way(raw):
@@ -104,7 +107,7 @@ value = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_chara
 FRAMING = {"host", "content-length", "transfer-encoding", "connection", "expect"}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     path=st.text(st.characters(min_codepoint=33, max_codepoint=255, exclude_characters="#\x7f"), max_size=60),
     fields=st.lists(st.tuples(token, value.filter(lambda v: "\x80" not in v)), max_size=20),
@@ -152,3 +155,36 @@ def test_garbage_never_escapes_as_another_exception(data):
         parse_head(data + b"\r\n\r\n")
     except HeadRefused:
         pass
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=6),
+    cuts=st.lists(st.integers(0, 400), max_size=12),
+    trailers=st.lists(token, max_size=2),
+    behind=st.binary(max_size=10),
+)
+def test_chunks_are_decoded_however_they_are_cut(chunks, cuts, trailers, behind):
+    """The payload comes out whole, and what follows the body stays untouched."""
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n"
+    framed += b"".join(f"{name}: v\r\n".encode() for name in trailers) + b"\r\n"
+    raw = framed + behind
+    decoder, out, consumed = ChunkedDecoder(), bytearray(), 0
+    bounds = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
+    for start, stop in itertools.pairwise(bounds):
+        consumed += decoder.feed(memoryview(raw)[start:stop], out.extend)
+    assert decoder.ended
+    assert out == b"".join(chunks)
+    assert consumed == len(framed)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.lists(st.sampled_from([b"\r\n", b"3", b"0", b"abc", b"\n", b";", b"a: b", b"\0"]), max_size=12))
+def test_chunk_garbage_ends_in_one_way(data):
+    """Any bytes are payload, or ChunkedError; never more payload than input."""
+    out = bytearray()
+    try:
+        ChunkedDecoder().feed(memoryview(b"".join(data)), out.extend)
+    except ChunkedError:
+        pass
+    assert len(out) <= len(b"".join(data))

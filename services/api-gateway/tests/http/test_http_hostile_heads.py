@@ -144,6 +144,7 @@ def test_the_corpus_is_large():
     assert len(HOSTILE) >= 90
 
 
+@pytest.mark.asyncio(loop_factories=["uvloop"])
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_hostile_head_is_refused_and_the_connection_closed(name):
     """One 4xx answer with the S3 error and its ids, then the end; what is smuggled behind it is not served."""

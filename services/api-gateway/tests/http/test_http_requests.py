@@ -151,7 +151,7 @@ async def test_answers_without_a_body_are_framed_as_such():
 
 
 async def test_failures_of_handlers_are_rendered(caplog):
-    """Expected ones as they are; others as InternalError, logged with the request's id and nothing more to the client."""
+    """Expected ones as they are; others as InternalError, logged with the request's id."""
 
     async def handler(request):
         if request.path == "/waits":

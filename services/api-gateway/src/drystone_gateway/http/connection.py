@@ -54,7 +54,6 @@ class Connection(asyncio.BufferedProtocol):
         "_out",
         "_pending",
         "_read_paused",
-        "_request",
         "_scanned",
         "_shared",
         "_state",
@@ -81,7 +80,6 @@ class Connection(asyncio.BufferedProtocol):
         self._incoming: IncomingBody | None = None
         """The body that is still arriving."""
         self._head: Head | None = None
-        self._request: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._read_paused = False
         self._eof = False
@@ -207,7 +205,7 @@ class Connection(asyncio.BufferedProtocol):
     def _watch_pending(self) -> None:
         if self._state != HEAD or self._out.paused:
             if len(self._pending) > RING:
-                self._pause_reading()
+                self.pause_body()
         elif self._read_paused:
             self._resume_reading()
 
@@ -223,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
             elif incoming.failed and self._state == DISCARD:
                 self._transport.close()
             elif incoming.full and self._state == BUSY:
-                self._pause_reading()
+                self.pause_body()
         if data:
             self._keep(data)
             if self._state == HEAD:
@@ -236,10 +234,10 @@ class Connection(asyncio.BufferedProtocol):
         if type(body) is IncomingBody and not body.ended:
             self._incoming = body
             if body.full:
-                self._pause_reading()
+                self.pause_body()
         self._state = BUSY
         self._head = head
-        self._request = request = Request(
+        request = Request(
             method=head.method,
             target=head.target,
             headers=head.headers,
@@ -283,7 +281,7 @@ class Connection(asyncio.BufferedProtocol):
                 error = await self._stream(request, head, response) or error
         except BaseException as failure:
             error = failure
-            self._reset()
+            self.reset()
             raise
         finally:
             stats.in_flight -= 1
@@ -361,7 +359,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             if not isinstance(broken, ClientGone):
                 log.error("http.stream_broken request_id=%s", request.request_id, exc_info=broken)
-            self._reset()
+            self.reset()
         return broken
 
     # After the answer.
@@ -427,7 +425,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         """Break the connection so that the client notices."""
         if self._state == CLOSED:
             return
@@ -442,14 +440,11 @@ class Connection(asyncio.BufferedProtocol):
             self._resume_reading()
         return self._shared.loop.create_future()
 
-    def pause_body(self) -> None:
-        self._pause_reading()
-
     def send_continue(self) -> None:
         if self._state == BUSY:
             self._out.write(_CONTINUE)
 
-    def _pause_reading(self) -> None:
+    def pause_body(self) -> None:
         if not self._read_paused:
             self._read_paused = True
             self._transport.pause_reading()
@@ -468,7 +463,7 @@ class Connection(asyncio.BufferedProtocol):
         state = self._state
         if self._out.too_slow(elapsed, settings.download):
             self._time_out()
-        elif state == HEAD or state == LINGER:
+        elif state in (HEAD, LINGER):
             self._age += elapsed
             if state == LINGER:
                 if self._age > settings.linger_s:
@@ -494,13 +489,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _time_out(self) -> None:
         self._shared.stats.timeouts += 1
-        self._reset()
+        self.reset()
 
     def close_idle(self) -> None:
         """The server drains: end the connection unless a request is being answered."""
-        if self._state == HEAD and not self._pending and not self._out.paused:
+        if self._state == HEAD and not self._pending:
             self._transport.close()
-
-    def abort(self) -> None:
-        """The server's patience is over."""
-        self._reset()

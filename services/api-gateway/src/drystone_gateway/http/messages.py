@@ -78,7 +78,7 @@ class Request:
     ) -> None:
         self.method = method
         self.target = target
-        """The request target exactly as received (latin-1)."""
+        """The target exactly as received (latin-1), but for scheme and host of an absolute form; it begins with `/`."""
         path, _, query = target.partition("?")
         self.path = path
         """Raw path: undecoded, unnormalised."""

@@ -53,6 +53,7 @@ class HttpServer:
         )
         self._listeners: list[asyncio.Server] = []
         self._chores: list[asyncio.Task[None]] = []
+        self._sweeps = False
 
     @property
     def stats(self) -> HttpStats:
@@ -106,7 +107,8 @@ class HttpServer:
                     connection, host, port, ssl=context, backlog=settings.backlog, ssl_handshake_timeout=timeout
                 )
             )
-        if len(self._listeners) == max(1, len(sockets)):
+        if not self._sweeps:
+            self._sweeps = True
             self._chores.append(shared.loop.create_task(self._sweep()))
 
     async def drain(self, deadline: float) -> int:
@@ -118,10 +120,10 @@ class HttpServer:
         for connection in list(shared.connections):
             connection.close_idle()
         while shared.connections and self._clock.monotonic() < deadline:
-            await self._clock.sleep(min(0.02, max(0.0, deadline - self._clock.monotonic())))
+            await self._clock.sleep(min(0.005, max(0.0, deadline - self._clock.monotonic())))
         cut_off = shared.stats.in_flight
         for connection in list(shared.connections):
-            connection.abort()
+            connection.reset()
         while shared.connections:
             await self._clock.sleep(0.001)
         for chore in self._chores:

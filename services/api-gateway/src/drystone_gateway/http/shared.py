@@ -25,7 +25,10 @@ RenderError = Callable[[Request, DrystoneError], Response]
 """The S3 layer's answer to a failure."""
 
 AccessLog = Callable[[Request | None, int, int, int, float, BaseException | None], None]
-"""Told once per request: (request or None for a refused head, status, bytes in, bytes out, seconds, error)."""
+"""Told once per request: (request or None for a refused head, status, bytes in, bytes out, seconds, error).
+
+Status 0: the client went away before an answer began. With an error and a status of 2xx the answer was broken off.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
