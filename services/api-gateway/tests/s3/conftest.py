@@ -4,6 +4,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from drystone_gateway.http.messages import Request
 from drystone_gateway.s3.sigv4 import Credential, Verifier
 
@@ -76,8 +77,6 @@ def make_verifier(credential: Credential) -> Callable[..., Verifier]:
     ) -> Verifier:
         known = {credential.access_key: credential} if credentials is None else credentials
         clock = FixedClock(seconds)
-        return Verifier(
-            credentials=known.get, region="us-east-1", clock=clock, unsigned_needs_tls=unsigned_needs_tls
-        )
+        return Verifier(credentials=known.get, region="us-east-1", clock=clock, unsigned_needs_tls=unsigned_needs_tls)
 
     return make

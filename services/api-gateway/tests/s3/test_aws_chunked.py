@@ -7,12 +7,13 @@ import io
 
 import pytest
 from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from drystone_core.errors import ErrorCode, Refused
 from drystone_gateway.s3.aws_chunked import ChunkedDecoder, declared_trailers, decoded_length
 from drystone_gateway.s3.payload import Streaming
 from drystone_gateway.s3.signing_key import SigningKey
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 KEY = b"k" * 32
 DATE, SCOPE, SEED = "20261123T141841Z", "20261123/us-east-1/s3/aws4_request", "5" * 64
@@ -42,7 +43,9 @@ def encode(pieces, *, signed, trailer):
         out.append(lines.replace("\n", "\r\n").encode())
         if signed:
             text = f"AWS4-HMAC-SHA256-TRAILER\n{DATE}\n{SCOPE}\n{previous}\n{sha(lines.encode())}"
-            out.append(b"x-amz-trailer-signature:" + hmac.new(KEY, text.encode(), "sha256").hexdigest().encode() + b"\r\n")
+            out.append(
+                b"x-amz-trailer-signature:" + hmac.new(KEY, text.encode(), "sha256").hexdigest().encode() + b"\r\n"
+            )
     return b"".join(out) + b"\r\n"
 
 
@@ -62,7 +65,7 @@ modes = st.sampled_from(MODES)
 chunks = st.lists(st.binary(min_size=1, max_size=40), max_size=5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(modes, chunks, st.lists(st.integers(1, 50), min_size=1, max_size=4))
 def test_any_chunking_decodes_at_any_read_size(kind, pieces, steps):
     """Payload and trailers come out whole however the body is cut on the wire."""
@@ -73,7 +76,7 @@ def test_any_chunking_decodes_at_any_read_size(kind, pieces, steps):
     assert decode(body, len(payload), signed=signed, trailer=trailer, steps=steps) == expected
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(modes, chunks, st.data())
 def test_pitfall_07_an_altered_body_is_refused_or_means_the_same(kind, pieces, data):
     """One changed byte of a signed body is refused (unless only the spelling of a size changed)."""
@@ -95,7 +98,7 @@ def test_pitfall_07_an_altered_body_is_refused_or_means_the_same(kind, pieces, d
         assert len(result[0]) == len(payload)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(modes, chunks, st.data())
 def test_pitfall_07_a_truncated_body_is_incomplete(kind, pieces, data):
     """A body cut anywhere before its end never finishes; only the last CR LF of a trailer may be missing."""
@@ -112,7 +115,7 @@ def test_pitfall_07_a_truncated_body_is_incomplete(kind, pieces, data):
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(modes, st.binary(max_size=300), st.integers(0, 1000))
 def test_garbage_never_decodes_to_more_than_declared(kind, body, size):
     """Whatever comes, the decoder ends with Refused or with exactly the declared number of bytes."""
@@ -178,7 +181,9 @@ def test_unsigned_chunks_are_refused_in_signed_mode():
         decode(encode([b"abc"], signed=True, trailer=False) + b"x", 3, signed=True, trailer=False)
 
 
-@pytest.mark.parametrize("body", [b"1" * 400, b"f" * 17 + b"\r\n", b"-1\r\n", b"0x3\r\n", b"3;ext=1\r\nabc\r\n", b"3\nabc\n"])
+@pytest.mark.parametrize(
+    "body", [b"1" * 400, b"f" * 17 + b"\r\n", b"-1\r\n", b"0x3\r\n", b"3;ext=1\r\nabc\r\n", b"3\nabc\n"]
+)
 def test_malformed_and_endless_chunk_headers_are_refused(body):
     """Chunk headers are bounded and hold nothing but hex digits (and a signature in signed modes)."""
     with pytest.raises(Refused) as refused:

@@ -7,11 +7,12 @@ import zlib
 
 import pytest
 from awscrt import checksums as crt
+from hypothesis import given
+from hypothesis import strategies as st
+
 from drystone_core.errors import ErrorCode, Refused
 from drystone_core.objects import Checksum, ChecksumType
 from drystone_gateway.s3 import checksums
-from hypothesis import given
-from hypothesis import strategies as st
 
 CHECK = b"123456789"
 KNOWN = {

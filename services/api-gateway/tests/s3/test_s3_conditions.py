@@ -4,14 +4,15 @@
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from drystone_core.errors import ErrorCode, Refused
 from drystone_core.mutations import NO_CONDITIONS, Preconditions
 from drystone_gateway.s3 import conditions, listing, ranges
 from drystone_gateway.s3.amz_time import amz_date, http_date, iso_date, parse_amz_date, parse_http_date, parse_iso_date
 from drystone_gateway.s3.copy_source import CopySource, parse_copy_source, parse_version_id
 from drystone_gateway.s3.tokens import TokenKind, make_token, read_token
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 MODIFIED = 1_795_443_521
 BEFORE, SAME, AFTER = http_date(MODIFIED - 1), http_date(MODIFIED), http_date(MODIFIED + 1)
@@ -303,7 +304,9 @@ def test_pitfall_56_and_66_markers():
 
 def test_pitfall_67_bucket_pages():
     """max-buckets is 1 … 10,000; the token continues after a name."""
-    query = listing.list_buckets({"max-buckets": "5", "continuation-token": listing.next_buckets_token("b"), "prefix": "p"})
+    query = listing.list_buckets(
+        {"max-buckets": "5", "continuation-token": listing.next_buckets_token("b"), "prefix": "p"}
+    )
     assert (query.limit, query.after, query.prefix, query.paged) == (5, "b", "p", True)
     assert not listing.list_buckets({}).paged
     for text in ("0", "10001", "x"):

@@ -4,6 +4,7 @@
 import botocore.parsers
 import botocore.session
 import pytest
+
 from drystone_core.errors import Busy, Damaged, ErrorCode, Refused, Stale, Unavailable
 from drystone_gateway.s3.errors import ERRORS, error_head, render_error, status_of
 

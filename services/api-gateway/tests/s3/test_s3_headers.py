@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metadata in and out, header lines that cannot be split, and headers without an engine (s3-surface §5 #9, #14, #26 to #28)."""
+"""Metadata in and out, header lines that cannot be split, and headers without an engine (§5 #9, #14, #26 to #28)."""
 
 import email.header
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from drystone_core.errors import ErrorCode, Refused
 from drystone_core.objects import ObjectVersion
 from drystone_gateway.s3 import headers
 from drystone_gateway.s3.acceptance import REFUSED, check_acceptable
 from drystone_gateway.s3.operation import Operation
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def code_of(call, *args, **options):
@@ -62,7 +63,9 @@ def test_pitfall_26_system_headers_are_stored_and_replayed_verbatim():
         assert f": {value}\r\n".encode() in lines
     assert b"Expires: whenever\r\n" in lines
     assert b"Content-Type: binary/octet-stream\r\n" in headers.object_lines(version())
-    assert code_of(headers.system_metadata, {"x-amz-website-redirect-location": "ftp://x"}) is ErrorCode.INVALID_ARGUMENT
+    assert (
+        code_of(headers.system_metadata, {"x-amz-website-redirect-location": "ftp://x"}) is ErrorCode.INVALID_ARGUMENT
+    )
     assert code_of(headers.system_metadata, {"cache-control": "x" * 9000}) is ErrorCode.REQUEST_HEADER_SECTION_TOO_LARGE
 
 
@@ -112,7 +115,7 @@ def test_pitfall_28_user_metadata_in():
     }
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc"]), max_size=80))
 def test_pitfall_28_user_metadata_survives_the_round_trip(text):
     """What goes out is ASCII that the standard library and we ourselves read back as it was."""

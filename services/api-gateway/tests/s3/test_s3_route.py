@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routing against botocore's model: every operation reaches its own name and nothing falls through (§5 #1, #2, #17, #37, #69)."""
+"""Routing against botocore's model: every operation reaches its own name (§5 #1, #2, #17, #37, #69)."""
+
+from urllib.parse import quote
 
 import botocore.session
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from drystone_core.errors import ErrorCode, Refused
 from drystone_gateway.s3.bucket_name import check_new_bucket
 from drystone_gateway.s3.operation import Operation
 from drystone_gateway.s3.route import Router
-from hypothesis import given
-from hypothesis import strategies as st
-from urllib.parse import quote
 
 MODEL = botocore.session.get_session().get_service_model("s3")
 SAME_ROUTE = {
@@ -77,7 +79,9 @@ def test_the_operations_are_the_model_and_two_more():
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "GET", "HEAD"])
-@pytest.mark.parametrize("target", ["/bucket?foo", "/bucket/key?foo", "/bucket/key?foo=", "/bucket/key?publicAccessBlock", "/?foo"])
+@pytest.mark.parametrize(
+    "target", ["/bucket?foo", "/bucket/key?foo", "/bucket/key?foo=", "/bucket/key?publicAccessBlock", "/?foo"]
+)
 def test_pitfall_69_unknown_sub_resources_never_fall_through(make_request, method, target):
     """A bare unknown name is refused on every method: `DELETE /b/k?foo` deletes nothing."""
     assert refusal(make_request, method, target).code is ErrorCode.NOT_IMPLEMENTED

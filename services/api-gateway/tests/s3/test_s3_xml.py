@@ -11,6 +11,9 @@ import botocore.parsers
 import botocore.serialize
 import botocore.session
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from drystone_core.errors import ErrorCode, Refused
 from drystone_core.listing import ListedObject, ListedVersion, ObjectPage, PartPage, UploadPage, VersionPage
 from drystone_core.mutations import Preconditions
@@ -18,8 +21,6 @@ from drystone_core.objects import Bucket, Checksum, ChecksumType, ObjectVersion,
 from drystone_gateway.s3 import listing, xml_in, xml_out
 from drystone_gateway.s3.operation import Operation
 from drystone_gateway.s3.unconfigured import DELETES, DOCUMENTS, REFUSALS, unconfigured_answer
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 MODEL = botocore.session.get_session().get_service_model("s3")
 MS = 1_795_443_521_000
@@ -93,7 +94,7 @@ def test_pitfall_61_and_62_version_one_and_two_listings():
         assert two["CommonPrefixes"] == [{"Prefix": "p/"}]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), max_size=5))
 def test_pitfall_63_url_encoding_carries_every_key(keys):
     """With encoding-type=url any key survives, `/` stays and `+` is %2B."""
@@ -104,7 +105,7 @@ def test_pitfall_63_url_encoding_carries_every_key(keys):
     assert (parsed["Prefix"], parsed["Delimiter"], parsed["EncodingType"]) == ("a%2Bb%20c", "/", "url")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), min_size=1)))
 def test_plain_listings_carry_every_key_that_xml_can_hold(keys):
     """Without encoding-type keys are escaped, not altered."""
@@ -115,7 +116,9 @@ def test_plain_listings_carry_every_key_that_xml_can_hold(keys):
 
 def test_pitfall_64_control_characters_are_references():
     """Characters XML 1.0 cannot hold go out as references, as AWS does; carriage returns survive."""
-    body = xml_out.list_objects_v1(page(row(b"a\x00\x1f\rb")), bucket="b", owner=OWNER, query=listing.list_objects_v1({}))
+    body = xml_out.list_objects_v1(
+        page(row(b"a\x00\x1f\rb")), bucket="b", owner=OWNER, query=listing.list_objects_v1({})
+    )
     assert b"<Key>a&#0;&#31;&#13;b</Key>" in body
 
 
@@ -160,7 +163,9 @@ def test_pitfall_66_uploads_and_parts_are_read_by_botocore():
 
 def test_results_of_uploads_and_copies_are_read_by_botocore():
     """Initiate, Complete, CopyObject and UploadPartCopy."""
-    assert parse("CreateMultipartUpload", xml_out.initiate_upload(bucket="b", key=b"k", upload_id="u"))["UploadId"] == "u"
+    assert (
+        parse("CreateMultipartUpload", xml_out.initiate_upload(bucket="b", key=b"k", upload_id="u"))["UploadId"] == "u"
+    )
     checksum = Checksum("CRC32", "AAAA-2", ChecksumType.COMPOSITE)
     body = xml_out.complete_upload(location="http://h/b/k", bucket="b", key=b"k", etag="e-2", checksum=checksum)
     parsed = parse("CompleteMultipartUpload", body)
@@ -250,9 +255,11 @@ def test_pitfall_72_namespaces_order_and_blanks_do_not_matter():
     """Prefixed, bare and default namespaces; any order; blanks between elements."""
     for body in (
         b"<Delete><Object><VersionId>v</VersionId><Key> k </Key></Object></Delete>",
-        b'<s:Delete xmlns:s="http://s3.amazonaws.com/doc/2006-03-01/">\n <s:Object>\n<s:Key> k </s:Key>'
-        b"<s:VersionId>v</s:VersionId></s:Object><s:Quiet>false</s:Quiet></s:Delete>",
-        b'<?xml version="1.0"?><Delete xmlns="urn:x"><Object><Key><![CDATA[ k ]]></Key><VersionId>v</VersionId></Object></Delete>',
+        (
+            b'<s:Delete xmlns:s="http://s3.amazonaws.com/doc/2006-03-01/">\n <s:Object>\n<s:Key> k </s:Key>'
+            b"<s:VersionId>v</s:VersionId></s:Object><s:Quiet>false</s:Quiet></s:Delete>"
+        ),
+        b'<Delete xmlns="urn:x"><Object><Key><![CDATA[ k ]]></Key><VersionId>v</VersionId></Object></Delete>',
     ):
         assert xml_in.parse_delete(body).entries[0][:2] == (b" k ", "v")
 
@@ -330,7 +337,7 @@ FRAGMENTS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.lists(FRAGMENTS, max_size=30).map(b"".join)))
 def test_no_document_does_worse_than_being_refused(body):
     """Arbitrary bytes end in a result or in Refused, never in another exception."""

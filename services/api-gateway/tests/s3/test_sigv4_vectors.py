@@ -2,6 +2,7 @@
 """Signature Version 4 against AWS's published examples (S3 API reference, keys AKIAIOSFODNN7EXAMPLE, 24 May 2013)."""
 
 import pytest
+
 from drystone_core.errors import ErrorCode, Refused
 from drystone_gateway.s3.aws_chunked import ChunkedDecoder
 from drystone_gateway.s3.payload import Streaming
@@ -49,7 +50,9 @@ def test_get_object_example_is_accepted_and_its_range_is_bound(make_request, mak
     with pytest.raises(Refused) as refused:
         make_verifier(AT).verify(make_request("GET", "/test.txt", headers | {"range": "bytes=0-10"}))
     assert refused.value.code is ErrorCode.SIGNATURE_DOES_NOT_MATCH
-    assert refused.value.details["StringToSign"].startswith("AWS4-HMAC-SHA256\n20130524T000000Z\n20130524/us-east-1/s3/")
+    assert refused.value.details["StringToSign"].startswith(
+        "AWS4-HMAC-SHA256\n20130524T000000Z\n20130524/us-east-1/s3/"
+    )
 
 
 def test_presigned_example_is_accepted_for_one_day(make_request, make_verifier):

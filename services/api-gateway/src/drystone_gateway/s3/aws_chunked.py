@@ -2,8 +2,8 @@
 """The aws-chunked body: an incremental decoder without I/O for the three streaming payload modes S3 clients use.
 
 Invariants
-  K1  `feed` yields slices of what it was given: no byte is copied. A slice may be yielded before its chunk's signature has
-      been seen, so nothing decoded may become visible before `finish` has returned.
+  K1  `feed` yields slices of what it was given: no byte is copied. A slice may be yielded before its chunk's signature
+      has been seen, so nothing decoded may become visible before `finish` has returned.
   K2  `finish` returns only when the final 0-chunk, and the trailer where the mode has one, were seen and (in signed
       modes) their signatures fit; exactly the declared decoded length came; no byte followed.
   K3  Memory is bounded: a line is at most LINE_LIMIT bytes, the trailer at most TRAILER_LIMIT.
@@ -44,7 +44,7 @@ class ChunkedDecoder:
     """Decodes one body. Single use; not safe for use from two threads at once."""
 
     def __init__(self, mode: Streaming, *, decoded_length: int, trailer_names: Sequence[str] = ()) -> None:
-        """`decoded_length` from x-amz-decoded-content-length; `trailer_names` from x-amz-trailer (`declared_trailers`)."""
+        """`decoded_length` from x-amz-decoded-content-length, `trailer_names` from `declared_trailers`."""
         self._mode = mode
         self._left = decoded_length
         self._names = frozenset(trailer_names)
@@ -191,7 +191,7 @@ class ChunkedDecoder:
         return not any(line.lower().startswith(_TRAILER_SIGNATURE.encode()) for line in lines)
 
     def _end_of_input_in_trailer(self) -> None:
-        """Some SDKs leave out the blank line after the trailer: the end of the body ends it, if its last line is whole."""
+        """Some SDKs leave out the blank line at the end: the body's end ends the trailer, if its last line is whole."""
         if self._line or not self._trailer_lines:
             raise Refused(ErrorCode.INCOMPLETE_BODY)
         self._end_trailer()

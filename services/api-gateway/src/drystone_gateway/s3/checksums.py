@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """S3's additional checksums: algorithms, request parsing, composites of parts and full-object combination.
 
-CRCs come from awscrt, SHA and MD5 from hashlib, XXHash from xxhash; all release the GIL on large pieces. Values are base64
-of the big-endian digest. MD5 as an *additional* checksum is distinct from Content-MD5 and the ETag.
+CRCs come from awscrt, SHA and MD5 from hashlib, XXHash from xxhash; all release the GIL on large pieces. Values are
+base64 of the big-endian digest. MD5 as an *additional* checksum is distinct from Content-MD5 and the ETag.
 Source: S3 user guide "Checking object integrity"; s3-surface §5 #15, #48.
 """
 
@@ -16,6 +16,7 @@ from typing import Protocol
 
 import xxhash
 from awscrt import checksums as crt  # type: ignore[import-untyped,unused-ignore]
+
 from drystone_core.errors import ErrorCode, Refused
 from drystone_core.objects import Checksum, ChecksumType
 from drystone_core.ports import Buffer
@@ -190,8 +191,8 @@ def _check_agreement(claimed: str, found: RequestedChecksum | None) -> None:
     if found is None:
         raise Refused(
             ErrorCode.INVALID_REQUEST,
-            "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were"
-            " found.",
+            "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers"
+            " were found.",
         )
     if found.algorithm.name != claimed:
         raise Refused(ErrorCode.INVALID_REQUEST, "Value for x-amz-sdk-checksum-algorithm header is invalid.")
@@ -207,7 +208,8 @@ def _multiple() -> Refused:
 def _unknown_algorithm() -> Refused:
     return Refused(
         ErrorCode.INVALID_REQUEST,
-        f"Checksum algorithm provided is unsupported. Please try again with any of the valid types: {sorted(ALGORITHMS)}",
+        "Checksum algorithm provided is unsupported. Please try again with any of the valid types:"
+        f" {sorted(ALGORITHMS)}",
     )
 
 
@@ -237,7 +239,7 @@ def content_md5(headers: Mapping[str, str]) -> bytes | None:
 
 
 def upload_checksum(headers: Mapping[str, str]) -> tuple[str, ChecksumType]:
-    """(algorithm or "", type) fixed by CreateMultipartUpload; InvalidRequest for combinations that do not exist (#48)."""
+    """(algorithm or "", type) fixed by CreateMultipartUpload; InvalidRequest for impossible combinations (#48)."""
     name = headers.get("x-amz-checksum-algorithm", "").upper()
     text = headers.get("x-amz-checksum-type", "").upper()
     if name and name not in ALGORITHMS:

@@ -92,7 +92,7 @@ def write_conditions(headers: Mapping[str, str]) -> Preconditions:
 
 
 def delete_conditions(headers: Mapping[str, str]) -> Preconditions:
-    """Of DeleteObject: If-Match, x-amz-if-match-size, x-amz-if-match-last-modified-time; on the current version (#34)."""
+    """Of DeleteObject, on the current version (#34): If-Match, x-amz-if-match-size, …-last-modified-time."""
     match = headers.get("if-match")
     size = headers.get("x-amz-if-match-size")
     modified = headers.get("x-amz-if-match-last-modified-time")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""x-amz-copy-source: which object a copy reads (s3-surface §5 #40). Keys go through the same parser as request paths."""
+"""x-amz-copy-source: which object a copy reads (s3-surface §5 #40). Keys obey the same rules as request paths."""
 
 import re
 from typing import NamedTuple
@@ -24,13 +24,13 @@ class CopySource(NamedTuple):
 def parse_copy_source(text: str) -> CopySource:
     """The source a header names. The literal `?versionId=` is split off before the path is decoded, once.
 
-    InvalidArgument when it names no object, or its versionId is empty or malformed; NotImplemented for access point ARNs.
+    InvalidArgument when it names no object or a malformed versionId; NotImplemented for access point ARNs.
     """
     path, mark, version_text = text.partition("?versionId=")
     if not mark and "?" in path:
         raise _invalid(text)
     path = path.removeprefix("/")
-    if path.startswith("arn:") or path.startswith("arn%3A"):
+    if path.startswith(("arn:", "arn%3A")):
         raise Refused(ErrorCode.NOT_IMPLEMENTED, "Access points are not offered as a copy source.")
     try:
         decoded = uri_decode(path)

@@ -72,7 +72,7 @@ def header_block(lines: Iterable[tuple[str, str]]) -> bytes:
 
 
 def system_metadata(headers: Mapping[str, str]) -> dict[str, str]:
-    """System headers to store with an object, verbatim but for `aws-chunked` (#9); no content-type when none was sent."""
+    """System headers to store with an object, verbatim but for `aws-chunked` (#9); only those that were sent."""
     found: dict[str, str] = {}
     total = 0
     for name in SYSTEM_HEADERS:
@@ -109,7 +109,7 @@ def plain_encoding(value: str) -> str:
 def user_metadata(headers: Mapping[str, str]) -> dict[str, str]:
     """`x-amz-meta-*` by lower-case name without prefix, as text; MetadataTooLarge beyond 2 KB.
 
-    Values come as latin-1 text of the bytes sent: UTF-8 is recovered, RFC 2047 words (how clients send non-ASCII) decoded.
+    Values come as latin-1 text of the bytes sent: UTF-8 is recovered, RFC 2047 words (clients' non-ASCII) decoded.
     """
     found: dict[str, str] = {}
     total = 0
@@ -221,7 +221,7 @@ def object_lines(version: ObjectVersion, overrides: Mapping[str, str] | None = N
 
 
 def response_overrides(query: Mapping[str, str], *, anonymous: bool) -> dict[str, str]:
-    """`response-*` parameters as system headers; InvalidRequest for anonymous callers (#27), InvalidArgument for unsafe values."""
+    """`response-*` as system headers (#27); InvalidRequest for anonymous callers, InvalidArgument for unsafe values."""
     found: dict[str, str] = {}
     for name, value in query.items():
         target = _OVERRIDES.get(name)

@@ -21,7 +21,7 @@ _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class SignedHash:
-    """The body's SHA-256 stands in the signature; compare before anything becomes visible (XAmzContentSHA256Mismatch)."""
+    """The body's SHA-256 is signed; compare it before anything becomes visible (XAmzContentSHA256Mismatch)."""
 
     hex: str
 
@@ -66,7 +66,7 @@ def payload_mode(
         return SignedHash(text)
     if text == STREAMING_UNSIGNED_TRAILER:
         return Streaming(signed=False, trailer=True)
-    if text == STREAMING_SIGNED or text == STREAMING_SIGNED_TRAILER:
+    if text in (STREAMING_SIGNED, STREAMING_SIGNED_TRAILER):
         if key is None:
             raise Refused(ErrorCode.INVALID_REQUEST, "Signed chunks need an Authorization header.")
         return Streaming(True, text == STREAMING_SIGNED_TRAILER, seed, key, scope, date)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operation a request asks for: path, host and query against tables. No operation is ever reached by falling through.
+"""Which operation a request asks for: path, host and query against tables. Nothing is reached by falling through.
 
 Invariants
-  O1  A sub-resource (a query name of `BUCKET_SUB` or `OBJECT_SUB`) decides the operation; two of them are refused, and one
-      that has no operation for the method is MethodNotAllowed. So `PUT /b?publicAccessBlock` never creates a bucket.
-  O2  A query name that is in no table is refused on every method that changes something, and on reads when it has no value
-      (it could be a sub-resource we do not know); `?v=123` on a GET is a cache buster and ignored, as AWS does.
+  O1  A sub-resource (a query name of `BUCKET_SUB` or `OBJECT_SUB`) decides the operation; two of them are refused, and
+      one that has no operation for the method is MethodNotAllowed. So `PUT /b?publicAccessBlock` never creates a bucket.
+  O2  A query name that is in no table is refused on every method that changes something, and on reads when it has no
+      value (it could be a sub-resource we do not know); `?v=123` on a GET is a cache buster and ignored, as AWS does.
   O3  Keys are decoded exactly once, `+` is literal, `//`, `.` and `..` are ordinary (s3-surface §5 #1, #2, #37).
   O4  A known query name that comes twice is refused.
 Source: botocore's s3/2006-03-01 model; a test compares these tables with it.

@@ -2,8 +2,8 @@
 """Who sends a request: AWS Signature Version 4 in the Authorization header or in the query (presigned), or nobody.
 
 Invariants
-  G1  There is one way in: `verify` either returns a Caller whose signature was checked, an anonymous one for a request that
-      carries no credential of any kind, or raises. No header decides that a check is skipped.
+  G1  There is one way in: `verify` either returns a Caller whose signature was checked, an anonymous one for a request
+      that carries no credential of any kind, or raises. No header decides that a check is skipped.
   G2  `host` and every `x-amz-*` header present are signed, in both forms (Swift CVE-2026-71191).
   G3  Comparison of signatures and tokens takes constant time. No secret appears in an error, a repr or a log.
   G4  Caches are bounded, and only verified requests enter them.

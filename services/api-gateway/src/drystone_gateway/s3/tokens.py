@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opaque continuation tokens: version byte, kind byte, fields, CRC32C; URL-safe base64. Valid on any gateway, for ever.
 
-A token is not a secret and grants nothing: it says where to go on, and the caller's rights are checked anew. The checksum
-turns a mangled or foreign token into InvalidArgument instead of a wrong page.
-Layout: 1 byte version (1) | 1 byte kind | for each field 2 bytes length (big endian) + bytes | 4 bytes CRC32C of all before.
+A token is not a secret and grants nothing: it says where to go on, and the caller's rights are checked anew. The
+checksum turns a mangled or foreign token into InvalidArgument instead of a wrong page.
+Layout: 1 byte version (1) | 1 byte kind | each field: 2 bytes length (big endian), bytes | 4 bytes CRC32C of the rest.
 """
 
 import base64
 from enum import IntEnum
 
 from awscrt import checksums as crt  # type: ignore[import-untyped,unused-ignore]
+
 from drystone_core.errors import ErrorCode, Refused
 
 _VERSION = 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What AWS answers for configuration that was never set (s3-surface §5 #58): SDKs and tools probe these on every bucket.
+"""What AWS answers for configuration that was never set (s3-surface §5 #58): SDKs and tools probe it on every bucket.
 
 The caller checks first that the bucket (and object) exists and that the asker may ask.
 """

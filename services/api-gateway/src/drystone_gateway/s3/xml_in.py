@@ -2,7 +2,7 @@
 """XML that clients send, parsed by expat into a small bounded tree, then read strictly.
 
 Invariants
-  N1  A document type declaration, entity declaration or processing of anything external is refused (XXE, billion laughs).
+  N1  A document type, an entity declaration or a reference to anything external is refused (XXE, billion laughs).
   N2  Size is checked before parsing; depth and number of elements while parsing.
   N3  Elements in any order, with or without namespace or prefix; unknown or repeated ones are MalformedXML.
 Source: s3-surface §5 #17, #39, #45, #70, #72; reliability §5.1 (XML).

@@ -72,7 +72,7 @@ class _Dates:
 
 
 def _names(keys: list[bytes], namer: _Namer) -> list[str]:
-    """All keys of a page as text; when none holds a character that needs care (the usual page) they are just decoded."""
+    """All keys of a page as text; when none holds a character that needs care (as is usual) they are just decoded."""
     if not b"".join(keys).translate(None, _ORDINARY):
         return [key.decode("ascii") for key in keys]
     return [namer(key) for key in keys]
@@ -87,7 +87,8 @@ def owner_xml(account: str, tag: str = "Owner") -> str:
 def list_buckets(buckets: Iterable[Bucket], *, owner: str, query: ListBucketsQuery, next_token: str = "") -> bytes:
     """ListAllMyBucketsResult."""
     rows = "".join(
-        f"<Bucket><Name>{xml_text(bucket.name)}</Name><CreationDate>{iso_date(bucket.created_ms // 1000)}</CreationDate>"
+        f"<Bucket><Name>{xml_text(bucket.name)}</Name>"
+        f"<CreationDate>{iso_date(bucket.created_ms // 1000)}</CreationDate>"
         + (f"<BucketRegion>{xml_text(bucket.region)}</BucketRegion>" if query.paged or query.prefix else "")
         + "</Bucket>"
         for bucket in buckets
@@ -382,7 +383,8 @@ def _object_parts(count: int, query: AttributesQuery, parts: Sequence[Part]) -> 
     if not summed and not any(part.checksum for part in parts):
         return f"<ObjectParts><PartsCount>{count}</PartsCount></ObjectParts>"
     rows = "".join(
-        f"<Part><PartNumber>{part.number}</PartNumber><Size>{part.size}</Size>{checksum_xml(part.checksum, typed=False)}</Part>"
+        f"<Part><PartNumber>{part.number}</PartNumber><Size>{part.size}</Size>"
+        f"{checksum_xml(part.checksum, typed=False)}</Part>"
         for part in shown
     )
     last = shown[-1].number if shown else 0
