@@ -17,6 +17,7 @@ from drystone_core.profiles import Profile
 from drystone_datapath.faults import BlobGone, SlotClosed, VolumeBroken, VolumeUnusable
 from drystone_datapath.volume import DiskState
 from drystone_datapath.volume_files import open_shard, write_close_flags
+from drystone_testing.sim_disk import SimLanes
 from drystone_testing.volume_rig import CODECS, Rig
 
 PROFILES = [(4, 2), (2, 1), (1, 1), (3, 2), (1, 0), (1, 2)]
@@ -28,7 +29,7 @@ async def test_blobs_of_all_sizes_read_back_in_every_profile(k: int, m: int) -> 
     rig = Rig(k, m)
     appender = await rig.open()
     await asyncio.gather(*(rig.put(appender, size) for size in (0, 1, 63, 64, 4096, 65536, 65537, 131072)))
-    for size in (131073, 1 << 20, (8 << 20) + 5, (25 << 20) + 12345):
+    for size in (131073, 1 << 20, (8 << 20) + 5, (17 << 20) + 12345):
         await rig.put_large(appender, size)
     await rig.agree()
     ref, body = rig.model[-1]
@@ -109,6 +110,39 @@ async def test_pieces_in_flight_when_a_slot_fails_are_not_acknowledged() -> None
         await rig.put(appender, 10)
     await asyncio.sleep(0)
     assert rig.model == []
+
+
+class HeldLanes(SimLanes):
+    """Keeps the answer of one scatter back until told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hold: asyncio.Event | None = None
+        self.held = asyncio.Event()
+
+    async def scatter(self, calls, *, deadline=None):  # type: ignore[no-untyped-def]
+        hold, self.hold = self.hold, None
+        results = await super().scatter(calls, deadline=deadline)
+        if hold is not None:
+            self.held.set()
+            await hold.wait()
+        return results
+
+
+async def test_stripe_that_all_slots_wrote_is_not_acknowledged_after_another_failed() -> None:
+    """A3: its answer comes after the break, so its blob must be appended elsewhere."""
+    lanes = HeldLanes()
+    rig = Rig(lanes=lanes)
+    appender = await rig.open()
+    gate = lanes.hold = asyncio.Event()
+    whole = asyncio.ensure_future(rig.put_large(appender, 300_000))
+    await lanes.held.wait()
+    rig.disk(2).fail("pwritev")
+    with pytest.raises(VolumeBroken):
+        await rig.put(appender, 100)
+    gate.set()
+    with pytest.raises(VolumeBroken):
+        await whole
 
 
 async def test_close_flag_on_one_slot_fences_the_owner() -> None:
@@ -303,6 +337,29 @@ def test_every_acknowledged_blob_survives_crash_and_any_m_lost_disks(
             assert len(rig.model) == sum(map(len, sizes)) + (large > 131072)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(("k", "m"), [(4, 2), (2, 1)])
+async def test_no_sector_of_a_record_is_ever_written_twice(k: int, m: int) -> None:
+    """R1: whatever is appended, whole 4 KiB pages belong to one write each, in every slot, failures included."""
+    rig = Rig(k, m)
+    appender = await rig.open()
+    for size in (1, 100, 4000, 4096, 70000):
+        await asyncio.gather(*(rig.put(appender, size) for _ in range(3)))
+    await asyncio.gather(rig.put_large(appender, 9 << 20), rig.put_large(appender, 1 << 20), rig.put(appender, 7))
+    rig.disk(0).fail("pwritev", nth=1)
+    await asyncio.gather(rig.put(appender, 1), rig.put(appender, 2), return_exceptions=True)
+    await appender.close()
+    for slot in range(k + m):
+        pages: set[int] = set()
+        for name, offset, length in rig.disk(slot).trace:
+            if offset < RECORDS_AT:
+                continue
+            assert name == shard_name(VolumeId(7), slot) and offset % 4096 == 0
+            touched = set(range(offset // 4096, -(-(offset + length) // 4096)))
+            assert not touched & pages
+            pages |= touched
+    await rig.agree()
 
 
 async def test_suspect_disks_are_read_and_failed_ones_are_not() -> None:

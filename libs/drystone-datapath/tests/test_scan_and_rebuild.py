@@ -5,9 +5,12 @@ import asyncio
 
 import pytest
 
+from drystone_core.formats.blob_table import ENTRY_BYTES
+from drystone_core.formats.record import HeadEncoder
 from drystone_core.formats.shard import RECORDS_AT, shard_name
 from drystone_core.ids import DiskId, VolumeId
 from drystone_core.services import SmallBlob
+from drystone_core.stripes import geometry
 from drystone_datapath.faults import VolumeBroken
 from drystone_datapath.rebuild import RebuildProgress, SlotRebuild, temporary_name
 from drystone_datapath.scan import ScannedRecord, scan_slot
@@ -94,6 +97,39 @@ async def test_stored_bytes_that_look_like_records_are_not_records() -> None:
         rig.disk(0).flip(shard_name(VOLUME, 0), (record.head.offset + 9) * 8)
     assert [record.head.offset for record in await scan(rig, 0)] == [before[0].head.offset]
     await rig.agree()
+
+
+async def test_forged_records_at_the_right_place_fail_without_the_nonce() -> None:
+    """R2: a client who guesses volume, slot and offset still lacks the key of the checksum."""
+    rig = Rig(1, 1)
+    appender = await rig.open()
+    volume = rig.volumes[VOLUME]
+    header = rig.blob(1).header
+    payload = bytearray(100_000)
+    at = (
+        geometry(fragment_length=100_032, table_length=ENTRY_BYTES + len(header.key), page_aligned=False).payload_at
+        + volume.end
+    )
+    for offset in range(-(-at // 4096) * 4096, at + len(payload) - 4096, 4096):
+        forged = HeadEncoder(
+            volume=VOLUME,
+            k=1,
+            m=1,
+            nonce=bytes(16),
+            offset=offset,
+            sequence=9,
+            table_length=0,
+            entries=0,
+            shape=geometry(fragment_length=64, table_length=0, page_aligned=False),
+            digest=bytes(16),
+            piece=False,
+        ).encode(0, 64, [0])
+        payload[offset - at : offset - at + len(forged)] = forged
+    await appender.append(SmallBlob(header=header, payload=bytes(payload), trailer=b""))
+    record = (await scan(rig, 0))[0].head
+    assert record.offset + record.payload_at == at
+    rig.disk(0).flip(shard_name(VOLUME, 0), (record.offset + 9) * 8)
+    assert await scan(rig, 0) == []
 
 
 @pytest.mark.parametrize(("k", "m", "missing"), [(4, 2, 0), (4, 2, 3), (4, 2, 5), (2, 1, 1), (2, 1, 2), (1, 1, 0)])

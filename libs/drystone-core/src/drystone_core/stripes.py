@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from drystone_core.extents import BLOB_ALIGN, BLOCK, RECORD_ALIGN
-from drystone_core.profiles import Profile
 
 HEAD_BYTES = 128
 """Fixed part of a record's head; the block CRCs follow."""
@@ -71,8 +70,3 @@ def fragments_of(start: int, end: int, fragment_length: int) -> list[tuple[int, 
         found.append((index, low, high))
         start += high - low
     return found
-
-
-def expected_overhead(profile: Profile) -> float:
-    """Bytes stored per payload byte for large blobs."""
-    return profile.slots / profile.k

@@ -113,6 +113,8 @@ class SimDisk:
         self.epoch = 0
         self.dead = False
         """Every call raises EIO: the disk is lost."""
+        self.trace: list[tuple[str, int, int]] = []
+        """(name, offset, length) of every write tried."""
         self._limbo: dict[str, Node] = {}
 
     def fail(self, site: str, **how: Any) -> Fault:
@@ -210,6 +212,7 @@ class SimFile:
     def pwritev(self, buffers: Sequence[Buffer], offset: int, *, durable: bool) -> None:
         fault = self._enter("pwritev")
         data = b"".join(buffers)
+        self._disk.trace.append((self._name, offset, len(data)))
         if max(0, offset + len(data) - self._node.size) > self._disk.capacity - self._disk.used():
             raise OSError(errno.ENOSPC, "the simulated disk is full", self._name)
         if fault is None:
