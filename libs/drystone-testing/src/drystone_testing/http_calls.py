@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth  # type: ignore[import-untyped,unused-ignore]
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped,unused-ignore]
+from botocore.credentials import Credentials  # type: ignore[import-untyped,unused-ignore]
 
 from drystone_core.check import check
 from drystone_core.errors import ErrorCode, Refused
@@ -126,7 +126,7 @@ class Caller:
             signer = S3SigV4Auth(Credentials(self.access_key, self.secret_key), "s3", self.region)
             call.context["client_config"] = None
             if sha256 is not None:
-                signer.payload = lambda request: sha256  # type: ignore[method-assign]
+                signer.payload = lambda request: sha256
             signer.add_auth(call)
         lower = {name.lower(): str(value) for name, value in call.headers.items()}
         return self._built(method, url, lower, memory)

@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from awscrt import checksums
-
 from drystone_core.check import check
+from drystone_core.crc import crc32c
 from drystone_core.errors import Busy, Damaged, ErrorCode, Stale, Unavailable
 from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, RECORD_ALIGN, BlobRef, Extent, PackedExtent, StripedExtent
 from drystone_core.ids import BlobId, VolumeId, make_blob_id
@@ -72,7 +71,7 @@ class MemoryBlobs:
         payload = bytes(blob.payload)
         check(len(payload) <= PACK_LIMIT, "a small blob holds at most PACK_LIMIT bytes")
         self.appends += 1
-        extent = PackedExtent(_PACKS, self.take_record(1), 4096, 0, 0, len(payload), checksums.crc32c(payload))
+        extent = PackedExtent(_PACKS, self.take_record(1), 4096, 0, 0, len(payload), crc32c(payload))
         return self.keep(blob.header, payload, blob.trailer, (extent,) if payload else ())
 
     def writer(self, header: BlobHeader, *, expected: int) -> BlobWriter:

@@ -66,7 +66,7 @@ async def move_blob(cell, after: int) -> None:
     """Move the blob of `k`; the old place fails once `after` more bytes were read from it."""
     version = await cell.metadata.object("bkt", Key(b"k"))
     old = version.blobs[0]
-    stored = cell.blobs.blobs[old.blob_id]
+    stored = cell.blobs.blobs.pop(old.blob_id)
     moved = cell.blobs.keep(stored.header, stored.payload, stored.trailer, old.extents)
     ids = WriteIds(clock=cell.clock, entropy=cell.entropy, identity=b"")
     await cell.metadata.mutate(

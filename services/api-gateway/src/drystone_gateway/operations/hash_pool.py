@@ -38,12 +38,8 @@ class InlineHashPool:
 
     def submit(self, call: Callable[[], None]) -> Awaitable[None]:
         call()
-        return _DONE
+        return _nothing()
 
 
-class _Done:
-    def __await__(self):  # type: ignore[no-untyped-def]
-        return iter(())
-
-
-_DONE = _Done()
+async def _nothing() -> None:
+    return
