@@ -3,6 +3,7 @@
 
 import logging
 
+from drystone_cli.process_spec import ProcessSpec
 from drystone_lifecycle.reclaim.reclaimer import Reclaimer, ReclaimSettings
 from drystone_lifecycle.rpc.server import lifecycle_service
 from drystone_replication.repair import Repairer, RepairSettings
@@ -13,8 +14,6 @@ from drystone_runtime.rpc.channel import open_channel
 from drystone_runtime.rpc.metadata_client import RpcMetadata
 from drystone_runtime.rpc.server import RpcServer, RpcServerSettings
 from drystone_runtime.rpc.upkeep_client import RpcUpkeep
-
-from drystone_cli.process_spec import ProcessSpec
 
 log = logging.getLogger(__name__)
 

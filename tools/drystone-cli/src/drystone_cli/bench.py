@@ -14,11 +14,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-from drystone_runtime.config_sections import KIB, MIB
-from drystone_runtime.config_sections import size as parse_size
-
 from drystone_cli.exits import FAILED, OK, UNREACHABLE, USAGE, Failure
 from drystone_cli.signing import Signer
+from drystone_runtime.config_sections import KIB, MIB
+from drystone_runtime.config_sections import size as parse_size
 
 BUCKET = "drystone-bench"
 OBJECTS = 256

@@ -5,9 +5,8 @@ import json
 import sys
 from dataclasses import fields
 
-from drystone_runtime.config_sections import SECTIONS, Settings
-
 from drystone_cli.exits import USAGE
+from drystone_runtime.config_sections import SECTIONS, Settings
 
 
 def show_problems(problems: list[str], *, as_json: bool) -> int:

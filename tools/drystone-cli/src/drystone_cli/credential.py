@@ -69,5 +69,7 @@ def _read(path: Path) -> RootCredential:
         section = parser["default"]
         access, secret = section["aws_access_key_id"], section["aws_secret_access_key"]
     except (OSError, UnicodeDecodeError, configparser.Error, KeyError) as error:
-        raise CredentialError(f"{path} cannot be read as a credentials file ({error}); remove it to make a new one") from error
+        raise CredentialError(
+            f"{path} cannot be read as a credentials file ({error}); remove it to make a new one"
+        ) from error
     return RootCredential(access_key=access, secret_key=secret, file=path)

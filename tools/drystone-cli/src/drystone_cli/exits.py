@@ -15,3 +15,7 @@ class Failure(Exception):
         self.cause = cause
         self.next_step = next_step
         self.code = code
+
+
+class Unusable(Exception):
+    """A process cannot start before somebody changed something; the message says what."""

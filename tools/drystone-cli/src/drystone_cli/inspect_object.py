@@ -5,10 +5,9 @@ import dataclasses
 import json
 from pathlib import Path
 
-from drystone_core.cell import ObjectReport
-
 from drystone_cli.exits import FAILED, OK, USAGE, Failure
 from drystone_cli.status import amount, ask, connect
+from drystone_core.cell import ObjectReport
 
 
 def show(uri: str, directory: Path | None, state_dir: Path | None, *, version_id: str, as_json: bool) -> int:

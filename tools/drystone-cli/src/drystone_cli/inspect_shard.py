@@ -5,15 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from drystone_cli.exits import FAILED, OK, USAGE, Failure
+from drystone_cli.shard_reading import RecordReport, read_at, read_header, records
+from drystone_cli.status import amount
 from drystone_core.errors import Damaged
 from drystone_core.formats.close_flag import decode_close_flag, is_closed
 from drystone_core.formats.shard import CLOSE_FLAG_AT, SECTOR
 from drystone_core.ids import volume_text
 from drystone_runtime.disks import RealDisk
-
-from drystone_cli.exits import FAILED, OK, USAGE, Failure
-from drystone_cli.shard_reading import RecordReport, read_at, read_header, records
-from drystone_cli.status import amount
 
 
 def show(path: Path, *, as_json: bool) -> int:

@@ -9,7 +9,7 @@ import click
 import typer
 
 from drystone_cli import VERSION
-from drystone_cli.exits import FAILED, USAGE, Failure
+from drystone_cli.exits import FAILED, OK, USAGE, Failure
 
 app = typer.Typer(
     help="Drystone: an S3-compatible object store of erasure-coded fragments.",
@@ -53,9 +53,8 @@ def serve(
     config: ConfigFile = None,
 ) -> None:
     """Run a store until SIGTERM: one process tree, nothing else to install."""
-    from drystone_runtime.config import ConfigError, load
-
     from drystone_cli.serve import serve as run
+    from drystone_runtime.config import ConfigError, load
 
     flags = {
         "server.listen": listen,
@@ -72,7 +71,9 @@ def serve(
 
 @app.command()
 def status(
-    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="The store's directory.  [default: ./data]")] = None,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="The store's directory.  [default: ./data]")
+    ] = None,
     state_dir: StateDir = None,
     json: Json = False,
 ) -> None:
@@ -85,9 +86,8 @@ def status(
 @config_app.command("check")
 def config_check(config: ConfigFile = None, json: Json = False) -> None:
     """Report every problem of file and environment at once; show the settings when there is none."""
-    from drystone_runtime.config import ConfigError, load
-
     from drystone_cli.config_view import show_problems, show_settings
+    from drystone_runtime.config import ConfigError, load
 
     try:
         settings = load(file=config)
@@ -99,7 +99,9 @@ def config_check(config: ConfigFile = None, json: Json = False) -> None:
 @inspect_app.command("object")
 def inspect_object(
     uri: Annotated[str, typer.Argument(metavar="s3://BUCKET/KEY", help="The object.")],
-    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="The store's directory.  [default: ./data]")] = None,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="The store's directory.  [default: ./data]")
+    ] = None,
     version_id: Annotated[str, typer.Option(metavar="ID", help="A version; else the current one.")] = "",
     state_dir: StateDir = None,
     json: Json = False,
@@ -144,14 +146,12 @@ def version(json: Json = False) -> None:
 def main() -> NoReturn:
     """The command's entry: every failure has a cause and a next step."""
     try:
-        app(prog_name="drystone", standalone_mode=False)
+        code = app(prog_name="drystone", standalone_mode=False)
     except Failure as error:
         print(f"drystone: {error.cause}", file=sys.stderr)
         if error.next_step:
             print(f"  next: {error.next_step}", file=sys.stderr)
         sys.exit(error.code)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(USAGE)
@@ -160,7 +160,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(FAILED)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else OK)
 
 
 def _fail_configuration(problems: list[str]) -> NoReturn:

@@ -14,15 +14,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from drystone_cli.exits import Unusable
+from drystone_cli.process_spec import ProcessSpec
 from drystone_runtime.supervisor import EXIT_UNUSABLE, die_with_parent
 
-from drystone_cli.process_spec import ProcessSpec
-
 log = logging.getLogger(__name__)
-
-
-class Unusable(Exception):
-    """It makes no sense to start again before somebody changed something; the message says what."""
 
 
 class Running(Protocol):

@@ -11,16 +11,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from drystone_runtime.config_sections import Settings, split_host_port
-from drystone_runtime.entropy import SystemEntropy
-from drystone_runtime.logs import configure
-from drystone_runtime.supervisor import AlreadyRunning, ChildSpec, Supervisor, WatchSettings, listen_tcp, lock_store
-
 from drystone_cli import VERSION
 from drystone_cli.credential import CredentialError, RootCredential, root_credential
 from drystone_cli.exits import Failure
 from drystone_cli.layout import Layout, LayoutError, lay_out, socket_path
 from drystone_cli.process_spec import ProcessSpec
+from drystone_runtime.config_sections import Settings, split_host_port
+from drystone_runtime.entropy import SystemEntropy
+from drystone_runtime.logs import configure
+from drystone_runtime.supervisor import AlreadyRunning, ChildSpec, Supervisor, WatchSettings, listen_tcp, lock_store
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,9 @@ def serve(directories: Sequence[Path], *, state: Path | None, settings: Settings
     except LayoutError as error:
         raise Failure(str(error), "see `drystone serve --help`") from error
     except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}", "make it writable for this user, or give another") from error
+        raise Failure(
+            f"{error.filename}: {error.strerror}", "make it writable for this user, or give another"
+        ) from error
     configure(level=settings.log.level, style=settings.log.format, role="supervisor")
     lock = _lock(layout)
     host, port = split_host_port(settings.server.listen)
@@ -42,7 +43,8 @@ def serve(directories: Sequence[Path], *, state: Path | None, settings: Settings
         listener = listen_tcp(host, port)
     except OSError as error:
         raise Failure(
-            f"cannot listen on {settings.server.listen}: {error.strerror}", "give a free address with --listen HOST:PORT"
+            f"cannot listen on {settings.server.listen}: {error.strerror}",
+            "give a free address with --listen HOST:PORT",
         ) from error
     try:
         credential = root_credential(layout.credential, given=settings.root, entropy=SystemEntropy())
@@ -94,9 +96,7 @@ def _supervisor(spec: ProcessSpec, layout: Layout, credential: RootCredential, l
 
     def child(role: str, *descriptors: int, needs: str = "") -> ChildSpec:
         command = (sys.executable, "-m", "drystone_cli.processes", role)
-        return ChildSpec(
-            role=role, command=command, stdin=spec.encode(), descriptors=(lock, *descriptors), needs=needs
-        )
+        return ChildSpec(role=role, command=command, stdin=spec.encode(), descriptors=(lock, *descriptors), needs=needs)
 
     settings = spec.settings
     return Supervisor(
@@ -120,9 +120,13 @@ def _greet(spec: ProcessSpec, layout: Layout, credential: RootCredential) -> Non
     else:
         shown = credential.made and sys.stderr.isatty()
         note = f"(kept in {credential.file})"
-        lines.append(f"  secret key  {credential.secret_key} {note}" if shown else f"  secret key  in {credential.file}")
+        lines.append(
+            f"  secret key  {credential.secret_key} {note}" if shown else f"  secret key  in {credential.file}"
+        )
         before = f"AWS_SHARED_CREDENTIALS_FILE={credential.file}"
-    lines.append(f"  try         {before} AWS_REGION={spec.settings.server.region} aws --endpoint-url {url} s3 mb s3://first")
+    lines.append(
+        f"  try         {before} AWS_REGION={spec.settings.server.region} aws --endpoint-url {url} s3 mb s3://first"
+    )
     lines.append(f"  status      drystone status --state-dir {layout.state}")
     lines.append("  docs        docs/operations.md")
     print("\n".join(lines), file=sys.stderr, flush=True)

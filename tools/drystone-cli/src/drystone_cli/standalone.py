@@ -12,6 +12,8 @@ import socket
 import time
 from typing import Any
 
+from drystone_cli.exits import Unusable
+from drystone_cli.process_spec import ProcessSpec
 from drystone_core.errors import DrystoneError
 from drystone_core.profiles import Profile
 from drystone_datapath.append import AppendSettings
@@ -36,9 +38,6 @@ from drystone_storage.node import StorageNode
 from drystone_storage.node import build as build_storage
 from drystone_storage.settings import StorageSettings, WatchSettings
 from drystone_storage.world import World, real_world
-
-from drystone_cli.process_spec import ProcessSpec
-from drystone_cli.processes import Unusable
 
 log = logging.getLogger(__name__)
 HASH_THREADS = 2
@@ -155,16 +154,17 @@ class Standalone:
         try:
             await self._http.start(sockets=(socket.socket(fileno=spec.listen_fd),), tls=tls)
         except OSError as error:  # ssl.SSLError is one
-            raise Unusable(f"the certificate {server.tls_cert} with key {server.tls_key} cannot be used: {error}") from error
+            raise Unusable(
+                f"the certificate {server.tls_cert} with key {server.tls_key} cannot be used: {error}"
+            ) from error
 
     async def _serve_rpc(self) -> None:
+        from drystone_cli.standalone_admin import StandaloneView
         from drystone_gateway.rpc.admin import admin_service
         from drystone_metadata.rpc.server import metadata_service
         from drystone_runtime.rpc.server import RpcServer, RpcServerSettings, RpcService
         from drystone_storage.rpc.server import storage_service
         from drystone_storage.rpc.upkeep import upkeep_service
-
-        from drystone_cli.standalone_admin import StandaloneView
 
         assert self.metadata is not None
         reflection = self.spec.settings.admin.reflection
@@ -204,7 +204,12 @@ def _log_access(
     """One line per request."""
     fields: dict[str, object] = {"status": status, "in": received, "out": sent, "ms": round(seconds * 1000, 3)}
     if request is not None:
-        fields |= {"request_id": request.request_id, "method": request.method, "path": request.path, "peer": request.peer}
+        fields |= {
+            "request_id": request.request_id,
+            "method": request.method,
+            "path": request.path,
+            "peer": request.peer,
+        }
     if error is not None:
         fields["error"] = type(error).__name__
     log.info("access", extra=fields)

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drystone_cli import VERSION
+from drystone_cli.shard_reading import verify_record
 from drystone_core.cell import (
     CellStatus,
     FragmentReport,
@@ -25,9 +27,6 @@ from drystone_datapath.volume import Volume
 from drystone_gateway.operations.blob_layout import BlobLayout
 from drystone_runtime.rpc.background_clients import reclaim_status, repair_status
 from drystone_runtime.rpc.channel import open_channel
-
-from drystone_cli import VERSION
-from drystone_cli.shard_reading import verify_record
 
 if TYPE_CHECKING:
     from drystone_cli.standalone import Standalone
@@ -83,9 +82,7 @@ class StandaloneView:
             await self._stripe(volume, record, form, length)
             for volume, record, form, length in _stripes(blobs)[:STRIPES]
         ]
-        return ObjectReport(
-            version_id=version.version_id, size=version.size, etag=version.etag, stripes=tuple(stripes)
-        )
+        return ObjectReport(version_id=version.version_id, size=version.size, etag=version.etag, stripes=tuple(stripes))
 
     async def _stripe(self, volume_id: VolumeId, record: int, form: str, length: int) -> StripeReport:
         volume = self._store.node.registry.get(volume_id)

@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from drystone_cli.exits import FAILED, OK, UNREACHABLE, Failure
+from drystone_cli.layout import socket_path, state_of
 from drystone_core.cell import CellStatus, Health
 from drystone_core.errors import DrystoneError, Unavailable
 from drystone_runtime.config_sections import GIB, MIB
 from drystone_runtime.rpc.admin_client import AdminClient
-
-from drystone_cli.exits import FAILED, OK, UNREACHABLE, Failure
-from drystone_cli.layout import socket_path, state_of
 
 
 def connect(directory: Path | None, state_dir: Path | None) -> AdminClient:
@@ -30,7 +29,9 @@ def ask(call: Any, *arguments: Any) -> Any:
         return call(*arguments)
     except Unavailable as error:
         raise Failure(
-            f"the store does not answer: {error.message or error.code.value}", "is it starting? see its log", UNREACHABLE
+            f"the store does not answer: {error.message or error.code.value}",
+            "is it starting? see its log",
+            UNREACHABLE,
         ) from error
     except DrystoneError as error:
         raise Failure(str(error), "", FAILED) from error
@@ -88,7 +89,9 @@ def _print(status: CellStatus) -> None:
         members = ", ".join(f"{member.role} {member.head}" for member in status.members)
         console.print(f"metadata  {members}")
     doing = "running" if repair.running else "idle"
-    console.print(f"repair    {doing}; {repair.slots_pending} slots to rebuild, {repair.slots_repaired} rebuilt", end="")
+    console.print(
+        f"repair    {doing}; {repair.slots_pending} slots to rebuild, {repair.slots_repaired} rebuilt", end=""
+    )
     console.print(f" ({amount(repair.bytes_repaired)}); {amount(status.reclaim.bytes_freed)} freed")
     console.print("processes " + ", ".join(f"{p.role} {p.pid} (replaced {p.restarts}×)" for p in status.processes))
 
