@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from drystone_runtime.config import ConfigError, load
 from drystone_runtime.config_sections import Settings
 
@@ -27,7 +28,9 @@ def test_flags_win_over_environment_and_environment_over_file(tmp_path: Path) ->
 def test_every_problem_is_reported_with_its_source(tmp_path: Path) -> None:
     """A typo in each source, a bad value and a half pair all appear in one error."""
     file = tmp_path / "d.toml"
-    file.write_text('[server]\nlisten = 9000\nregoin = "x"\n[storag]\nx = 1\n[log]\nlevel = "loud"\n[root]\naccess_key="k"\n')
+    file.write_text(
+        '[server]\nlisten = 9000\nregoin = "x"\n[storag]\nx = 1\n[log]\nlevel = "loud"\n[root]\naccess_key="k"\n'
+    )
     with pytest.raises(ConfigError) as caught:
         load(
             file=file,

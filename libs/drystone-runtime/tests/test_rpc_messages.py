@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+
 from drystone_core.errors import DrystoneError, ErrorCode, Retry
 from drystone_core.extents import BlobRef, PackedExtent, StripedExtent
 from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage

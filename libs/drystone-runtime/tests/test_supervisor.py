@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from drystone_runtime.supervisor import AlreadyRunning, is_dead, lock_store
 
 CHILD = """

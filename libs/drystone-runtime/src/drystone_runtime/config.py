@@ -43,7 +43,10 @@ class ConfigError(Exception):
 
 
 def load(
-    *, file: Path | None = None, environment: Mapping[str, str] | None = None, flags: Mapping[str, str | None] | None = None
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, str | None] | None = None,
 ) -> Settings:
     """The settings of this process. `flags` maps `section.key` to what the command line said; None = not said.
 

@@ -4,6 +4,7 @@
 from typing import Any
 
 import grpc
+
 from drystone.admin.v1 import admin_pb2 as pb
 from drystone.admin.v1 import admin_pb2_grpc
 from drystone.common.v1 import errors_pb2
@@ -20,7 +21,6 @@ from drystone_core.cell import (
     StripeReport,
 )
 from drystone_core.errors import DrystoneError, Unavailable
-
 from drystone_runtime.rpc.status import DETAIL_KEY, from_detail
 
 

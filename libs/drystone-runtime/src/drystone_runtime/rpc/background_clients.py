@@ -2,10 +2,10 @@
 """What the background services say of themselves, over gRPC."""
 
 import grpc
+
 from drystone.lifecycle.v1 import lifecycle_pb2, lifecycle_pb2_grpc
 from drystone.replication.v1 import replication_pb2, replication_pb2_grpc
 from drystone_core.cell import ReclaimStatus, RepairStatus
-
 from drystone_runtime.rpc.channel import unary
 
 

@@ -82,7 +82,5 @@ def _extent_value(message: blobs_pb2.Extent) -> Extent:
         return PackedExtent(VolumeId(e.volume), e.record, e.payload_at, e.fragment, e.position, e.length, e.crc)
     if form == "striped":
         s = message.striped
-        return StripedExtent(
-            VolumeId(s.volume), s.record, s.stride, s.count, s.payload_at, s.fragment_length, s.piece
-        )
+        return StripedExtent(VolumeId(s.volume), s.record, s.stride, s.count, s.payload_at, s.fragment_length, s.piece)
     raise Refused(ErrorCode.INVALID_ARGUMENT, "an extent has a form of a newer release")

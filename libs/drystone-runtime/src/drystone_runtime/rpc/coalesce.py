@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 
 from drystone_core.check import check
 from drystone_core.errors import Busy
-
 from drystone_runtime.background import Background
 
 Q = TypeVar("Q")
@@ -59,7 +58,9 @@ class Coalescer(Generic[Q, A]):
                     answers = await self._send([item for item, _ in batch])
                     check(len(answers) == len(batch), "a bulk call answers item by item")
                 except BaseException as error:
-                    failure = error if isinstance(error, Exception) else ConnectionAbortedError("the call was cancelled")
+                    failure = (
+                        error if isinstance(error, Exception) else ConnectionAbortedError("the call was cancelled")
+                    )
                     answers = [failure] * len(batch)
                     if not isinstance(error, Exception):
                         raise

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Sequence
 
 import grpc
+
 from drystone.metadata.v1 import metadata_pb2 as pb
 from drystone.metadata.v1 import metadata_pb2_grpc
 from drystone_core.ids import Key, UploadId, VersionId
@@ -12,7 +13,6 @@ from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
 from drystone_core.mutations import Mutation, Outcome
 from drystone_core.objects import Bucket, ObjectVersion
 from drystone_core.services import BlobName
-
 from drystone_runtime.background import Background
 from drystone_runtime.rpc import mutation_messages as mutations
 from drystone_runtime.rpc import object_messages as objects

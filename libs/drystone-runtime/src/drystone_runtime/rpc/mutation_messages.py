@@ -23,7 +23,6 @@ from drystone_core.mutations import (
     ReplaceMetadata,
     SwapBlobs,
 )
-
 from drystone_runtime.rpc.blob_messages import blob_message, blob_messages, blob_value, blob_values
 from drystone_runtime.rpc.object_messages import (
     checksum_message,

@@ -8,7 +8,6 @@ from drystone.metadata.v1 import metadata_pb2, values_pb2
 from drystone_core.ids import BucketId, ContentId, Key, Uid, UploadId, VersionId
 from drystone_core.listing import ListedObject, ListedVersion, ObjectPage, PartPage, UploadPage, VersionPage
 from drystone_core.objects import Bucket, Checksum, ChecksumType, ObjectVersion, Part, Upload, Versioning
-
 from drystone_runtime.rpc.blob_messages import blob_message, blob_messages, blob_value, blob_values
 
 _V = values_pb2

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from drystone_core.errors import DrystoneError, ErrorCode
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from drystone_core.errors import DrystoneError, ErrorCode
 from drystone_runtime.logs import REQUEST_ID
 from drystone_runtime.rpc.channel import FRAME_OPTIONS, REQUEST_ID_KEY
 from drystone_runtime.rpc.status import DETAIL_KEY, status_of, to_detail
@@ -137,7 +137,9 @@ def _unary(inner: Callable[[Any, Any], Awaitable[Any]], request_id: str) -> Call
     return serve
 
 
-def _stream(inner: Callable[[Any, Any], AsyncIterator[Any]], request_id: str) -> Callable[[Any, Any], AsyncIterator[Any]]:
+def _stream(
+    inner: Callable[[Any, Any], AsyncIterator[Any]], request_id: str
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def serve(request: Any, context: Any) -> AsyncIterator[Any]:
         REQUEST_ID.set(request_id)
         try:

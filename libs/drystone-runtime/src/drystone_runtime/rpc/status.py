@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import grpc
+
 from drystone.common.v1 import errors_pb2
 from drystone_core.errors import Busy, Damaged, DrystoneError, ErrorCode, Refused, Retry, Stale, Unavailable
 

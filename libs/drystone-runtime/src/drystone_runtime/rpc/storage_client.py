@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 
 import grpc
+
 from drystone.storage.v1 import storage_pb2 as pb
 from drystone.storage.v1 import storage_pb2_grpc
 from drystone_core.cell import DiskStatus, NodeStatus
 from drystone_core.extents import BlobRef
 from drystone_core.services import ReadChunk, SmallBlob
-
 from drystone_runtime.background import Background
 from drystone_runtime.rpc.blob_messages import blob_messages, blob_value
 from drystone_runtime.rpc.channel import stream, unary

@@ -4,11 +4,11 @@
 from collections.abc import Sequence
 
 import grpc
+
 from drystone.storage.v1 import upkeep_pb2 as pb
 from drystone.storage.v1 import upkeep_pb2_grpc
 from drystone_core.ids import VolumeId
 from drystone_core.upkeep import StripeNames, VolumeNames, Wound
-
 from drystone_runtime.rpc.blob_messages import name_value
 from drystone_runtime.rpc.channel import stream, unary
 
@@ -23,9 +23,7 @@ class RpcUpkeep:
 
     async def wounds(self) -> Sequence[Wound]:
         """Slots that are missing or damaged."""
-        said: pb.ListWoundsResponse = await unary(
-            self._stub.ListWounds, pb.ListWoundsRequest(), timeout=self._timeout
-        )
+        said: pb.ListWoundsResponse = await unary(self._stub.ListWounds, pb.ListWoundsRequest(), timeout=self._timeout)
         return [wound_value(wound) for wound in said.wounds]
 
     async def heal(self, wound: Wound, *, bytes_per_second: int) -> int:

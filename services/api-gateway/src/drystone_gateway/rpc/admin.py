@@ -4,6 +4,7 @@
 from typing import Any, Protocol
 
 import grpc
+
 from drystone.admin.v1 import admin_pb2 as pb
 from drystone.admin.v1 import admin_pb2_grpc
 from drystone_core.cell import CellStatus, ObjectReport

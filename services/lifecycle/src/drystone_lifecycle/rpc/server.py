@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+
 from drystone.lifecycle.v1 import lifecycle_pb2 as pb
 from drystone.lifecycle.v1 import lifecycle_pb2_grpc
 from drystone_core.cell import ReclaimStatus

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 import grpc
+
 from drystone.metadata.v1 import metadata_pb2 as pb
 from drystone.metadata.v1 import metadata_pb2_grpc
 from drystone_core.errors import DrystoneError, ErrorCode, Refused

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+
 from drystone.replication.v1 import replication_pb2 as pb
 from drystone.replication.v1 import replication_pb2_grpc
 from drystone_core.cell import RepairStatus

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc
+
 from drystone.storage.v1 import storage_pb2 as pb
 from drystone.storage.v1 import storage_pb2_grpc
 from drystone_core.cell import NodeStatus

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+
 from drystone.storage.v1 import upkeep_pb2 as pb
 from drystone.storage.v1 import upkeep_pb2_grpc
 from drystone_core.errors import ErrorCode, Refused
