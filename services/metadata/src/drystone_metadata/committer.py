@@ -302,12 +302,13 @@ class Committer:
             else:
                 self.buckets[name] = bucket
         self.writes.learn(prepared.now_us, prepared.entries)
+        self.writes.learn_idle(prepared.now_us, prepared.idle)
         self.batches += 1
         self.mutations += len(prepared.entries)
 
     def _answer(self, batch: list[Waiting], prepared: Prepared) -> None:
         answers = prepared.answers
-        if prepared.idle:
+        if not prepared.entries:
             self.writes.learn_idle(prepared.now_us, prepared.idle)
         for (_, future), answer in zip(batch, answers, strict=False):
             if future.done():
