@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drystone_core.errors import Damaged
+from drystone_core.errors import Busy, Damaged
 from drystone_core.extents import PackedExtent, StripedExtent
 from drystone_core.formats.shard import RECORDS_AT, shard_name
 from drystone_core.ids import VolumeId
@@ -189,6 +189,15 @@ async def test_full_volume_says_so_and_still_writes_what_waits() -> None:
     assert appender.full
     with pytest.raises(VolumeUnusable):
         appender.append(rig.blob(1))
+    await rig.agree()
+
+
+async def test_too_much_waiting_is_refused_as_overload() -> None:
+    """Invariant 7: what may wait for a flush is bounded; what was taken is still written."""
+    rig = Rig(waiting_bytes=1 << 20)
+    appender = await rig.open()
+    results = await asyncio.gather(*(rig.put(appender, 131072) for _ in range(12)), return_exceptions=True)
+    assert [isinstance(result, Busy) for result in results] == [False] * 9 + [True] * 3
     await rig.agree()
 
 

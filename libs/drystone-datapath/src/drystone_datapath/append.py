@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from drystone_core.check import check
+from drystone_core.errors import Busy
 from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, BlobRef, StripedExtent
 from drystone_core.formats.blob_table import ENTRY_BYTES
 from drystone_core.formats.close_flag import PROBE
@@ -52,6 +53,8 @@ class AppendSettings:
     pieces_in_flight: int = 3
     pack_bytes: int = PIECE_LIMIT
     pack_blobs: int = 4096
+    waiting_bytes: int = 64 << 20
+    """Payload bytes that may wait for a flush; more is refused with Busy."""
     pack_table: int = 1 << 20
     """Blob table bytes of one pack."""
 
@@ -117,11 +120,14 @@ class Appender:
     def append(self, blob: SmallBlob) -> "asyncio.Future[BlobRef]":
         """Durable on all slots when the future completes. Fails with VolumeBroken: append again elsewhere.
 
-        Raises VolumeUnusable at once when the volume takes nothing more. `blob.payload` must stay unchanged until then.
+        Raises VolumeUnusable at once when the volume takes nothing more, Busy when too much waits.
+        `blob.payload` must stay unchanged until then.
         """
         if not self.usable:
             raise self._refusal()
         check(len(blob.payload) <= PACK_LIMIT, "a blob of that size is not packed")
+        if self._waiting_bytes > self._settings.waiting_bytes:
+            raise Busy("too much waits to be written")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[BlobRef] = loop.create_future()
         self._waiting.append((blob, future))
