@@ -214,6 +214,9 @@ def test_hoisted_headers_count_as_headers(make_request):
     call = route(make_request, "PUT", "/b/k?X-Amz-Acl=public-read&x-amz-copy-source=b%2Fsecret")
     assert call.headers["x-amz-acl"] == "public-read"
     assert call.operation is Operation.COPY_OBJECT
+    call = route(make_request, "PUT", "/b/k?x-amz-meta-a=%E4%B8%AD")
+    assert call.headers["x-amz-meta-a"].encode("latin-1").decode() == "中"
+    assert refusal(make_request, "PUT", "/b/k?x-amz-meta-a=%0D%0A").code is ErrorCode.INVALID_ARGUMENT
     assert refusal(make_request, "PUT", "/b/k?x-amz-acl=private", {"x-amz-acl": "public-read"}).code is (
         ErrorCode.INVALID_ARGUMENT
     )

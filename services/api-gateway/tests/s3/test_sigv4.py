@@ -141,8 +141,12 @@ def test_pitfall_01_paths_are_signed_as_sent(make_request, make_verifier):
 
 def test_pitfall_01_a_client_that_signs_the_encoded_path_and_sends_it_bare_is_accepted(make_request, make_verifier):
     """AWS computes the canonical path from the decoded one; so `a=b` on the wire may be signed as `a%3Db`."""
-    _, headers = sign("GET", "http://h/bucket/a%3Db%40c", {})
-    make_verifier(NOW).verify(make_request("GET", "/bucket/a=b@c", headers))
+    _, headers = sign("GET", "http://h/bucket/a%3Db%40c?prefix=a%20b%2Fc", {})
+    for target in ("/bucket/a=b@c?prefix=a+b/c", "/bucket/%61%3db%40c?prefix=%61%20b%2fc"):
+        make_verifier(NOW).verify(make_request("GET", target, headers))
+    for target in ("/bucket/a=b@d?prefix=a+b/c", "/bucket/a=b@c?prefix=a+b/d", "/bucket/a=b@c?prefix=a%2Bb/c"):
+        error = refusal(make_verifier(NOW), make_request("GET", target, headers))
+        assert error.code is ErrorCode.SIGNATURE_DOES_NOT_MATCH
 
 
 def test_pitfall_03_the_query_is_sorted_by_name_then_value(make_request, make_verifier):

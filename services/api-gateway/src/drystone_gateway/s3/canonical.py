@@ -10,10 +10,9 @@ Source: "Create a signed AWS API request", S3 exceptions; s3-surface §5 #1 to #
 import re
 from collections.abc import Mapping, Sequence
 
-from drystone_gateway.s3.escape import is_canonical_path, uri_decode, uri_encode
+from drystone_gateway.s3.escape import uri_decode, uri_encode
 
 _BLANKS = re.compile(" +")
-_CANONICAL_QUERY = re.compile(r"(?:[A-Za-z0-9\-._~&=]|%[0-9A-F]{2})*\Z")
 
 
 def canonical_headers(headers: Mapping[str, str], signed: Sequence[str]) -> str:
@@ -40,8 +39,6 @@ def canonical_query(raw: str) -> str:
 
 def normal_query(raw: str) -> str | None:
     """The query with every name and value decoded (`+` is a space) and encoded once; None when that changes nothing."""
-    if _CANONICAL_QUERY.match(raw):
-        return None
     pieces = []
     for piece in raw.split("&"):
         name, equals, value = piece.partition("=")
@@ -49,13 +46,12 @@ def normal_query(raw: str) -> str | None:
             pieces.append(_again(name) + equals + _again(value))
         except ValueError:
             return None
-    return "&".join(pieces)
+    normal = "&".join(pieces)
+    return normal if normal != raw else None
 
 
 def normal_path(raw: str) -> str | None:
     """The path decoded and encoded once; None when that changes nothing (or it cannot be decoded)."""
-    if is_canonical_path(raw) and "%2F" not in raw:
-        return None
     try:
         normal = uri_encode(uri_decode(raw), keep_slash=True)
     except ValueError:

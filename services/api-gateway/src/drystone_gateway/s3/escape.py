@@ -10,7 +10,6 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _SPECIAL = re.compile("[&<>\"'\x00-\x08\x0b-\x1f\x7f\ufffe\uffff]")
 _NAMES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
-_ENCODED = re.compile(r"(?:[A-Za-z0-9\-._~/]|%[0-9A-F]{2})*\Z")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -36,8 +35,3 @@ def uri_decode(text: str, *, plus_is_space: bool = False) -> bytes:
     if plus_is_space:
         text = text.replace("+", " ")
     return unquote_to_bytes(text.encode("latin-1"))
-
-
-def is_canonical_path(path: str) -> bool:
-    """Could `path` have been made by `uri_encode`? (Then signing it as it is equals signing it re-encoded.)"""
-    return _ENCODED.match(path) is not None

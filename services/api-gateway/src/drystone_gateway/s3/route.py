@@ -3,7 +3,7 @@
 
 Invariants
   O1  A sub-resource (a query name of `BUCKET_SUB` or `OBJECT_SUB`) decides the operation; two of them are refused, and
-      one that has no operation for the method is MethodNotAllowed. So `PUT /b?publicAccessBlock` never creates a bucket.
+      one that has no operation for the method is MethodNotAllowed. So `PUT /b?publicAccessBlock` makes no bucket.
   O2  A query name that is in no table is refused on every method that changes something, and on reads when it has no
       value (it could be a sub-resource we do not know); `?v=123` on a GET is a cache buster and ignored, as AWS does.
   O3  Keys are decoded exactly once, `+` is literal, `//`, `.` and `..` are ordinary (s3-surface §5 #1, #2, #37).
@@ -330,6 +330,9 @@ def _with_hoisted(headers: Mapping[str, str], query: Mapping[str, str]) -> Mappi
     if not hoisted:
         return headers
     for name, value in hoisted.items():
-        if headers.get(name, value) != value or not (name.isascii() and value.isprintable()):
+        if not (name.isascii() and value.isprintable()):
+            raise Refused(ErrorCode.INVALID_ARGUMENT, "A header value cannot be represented.", ArgumentName=name)
+        hoisted[name] = value = value.encode("utf-8").decode("latin-1")
+        if headers.get(name, value) != value:
             raise Refused(ErrorCode.INVALID_ARGUMENT, "A header is given in the query too.", ArgumentName=name)
     return {**headers, **hoisted}
