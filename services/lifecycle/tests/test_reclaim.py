@@ -176,6 +176,27 @@ async def test_a_frozen_reclaimer_frees_nothing(bench: StorageBench) -> None:
     assert reclaimer.progress.volumes_freed == 1
 
 
+async def test_a_living_volume_is_looked_at_ever_more_seldom(bench: StorageBench) -> None:
+    """A walk costs reading all tables: nothing dead, nothing asked until the pause is over; a dead blob is found then."""
+    names = Names()
+    numbers = [await bench.put(4000) for _ in range(2)]
+    await bench.crash()
+    settings = ReclaimSettings(grace=DAY, pause=0.0)
+    reclaimer = Reclaimer(
+        node=bench.node.freer, metadata=names, clock=bench.clock, background=bench.background, settings=settings
+    )
+    for _ in range(288):
+        await reclaimer.run_pass(due_only=True)
+        bench.clock.now += 600.0
+    assert names.asked / 2 <= 12
+    delete(bench, names, numbers[0])
+    for _ in range(288):
+        await reclaimer.run_pass(due_only=True)
+        bench.clock.now += 600.0
+    assert reclaimer.progress.stripes_freed == 1
+    await bench.check_all()
+
+
 def test_a_name_without_an_answer_counts_as_live() -> None:
     """J1, and a walk with gaps never deletes a volume."""
     name = BlobName(BlobId(bytes(16)), 1, b"k", b"u" * 16, 0, 0)  # type: ignore[arg-type]

@@ -90,6 +90,7 @@ class StorageBench:
         self.rng = random.Random(seed)
         self.settings = StorageSettings(
             paths=tuple(self.places),
+            scan_pause=0.0,
             append=AppendSettings(volume_limit=limit, allocate_step=0),
             watch=WatchSettings(reserve=1 * MIB, adopt_after=0.0),
             open=OpenSettings(),

@@ -11,15 +11,16 @@ Invariants (data-plane R8)
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from drystone_core.errors import Unavailable
 from drystone_core.extents import RECORD_ALIGN
 from drystone_core.formats.blob_table import KIND_DATA, KIND_MANIFEST, BlobEntry
 from drystone_core.formats.free_map import FreeMap
-from drystone_core.formats.record import RecordHead
 from drystone_core.formats.shard import RECORDS_AT, ShardHeader
 from drystone_core.ids import VolumeId, volume_text
 from drystone_core.ports import Disk, DiskFile
+from drystone_core.services import BlobName
 from drystone_core.stripes import align
 from drystone_core.upkeep import StripeNames, VolumeNames
 from drystone_datapath.scan import scan_slot
@@ -33,27 +34,45 @@ log = logging.getLogger(__name__)
 _SECONDS = 60.0
 
 
+class _Place(NamedTuple):
+    """Of a record, what freeing needs; kept small: a volume may have half a million."""
+
+    payload_at: int
+    span: int
+    fragment_length: int
+
+
 class _Walk:
-    """What scans of a volume found: heads and tables by record."""
+    """What scans of a volume found: geometry and names by record."""
 
     def __init__(self) -> None:
-        self.heads: dict[int, RecordHead] = {}
-        self.tables: dict[int, list[BlobEntry]] = {}
+        self.heads: dict[int, _Place] = {}
+        self.names: dict[int, tuple[BlobName, ...]] = {}
+        self.undroppable: set[int] = set()
 
-    async def slot(self, world: World, volume: Volume, slot: Slot) -> None:
+    async def slot(self, world: World, volume: Volume, slot: Slot, *, pause: float) -> None:
         """Read one slot through."""
         async for step in scan_slot(volume, slot, lanes=world.lanes, clock=world.clock):
             for record in step.records:
-                self.heads.setdefault(record.head.offset, record.head)
-                if record.entries is not None:
-                    self.tables.setdefault(record.head.offset, record.entries)
+                offset = record.head.offset
+                self.heads.setdefault(
+                    offset, _Place(record.head.payload_at, record.head.span, record.head.fragment_length)
+                )
+                if record.entries is not None and offset not in self.names:
+                    self._note(offset, record.entries)
+            await world.clock.sleep(pause)
+
+    def _note(self, offset: int, entries: list[BlobEntry]) -> None:
+        self.names[offset] = tuple(entry.name for entry in entries)
+        if any(entry.kind not in (KIND_DATA, KIND_MANIFEST) for entry in entries):
+            self.undroppable.add(offset)
 
     @property
     def whole(self) -> bool:
         """Records follow one another without a gap, each with a table that verified."""
         at = RECORDS_AT
         for offset in sorted(self.heads):
-            if offset != at or offset not in self.tables:
+            if offset != at or offset not in self.names:
                 return False
             at += self.heads[offset].span
         return True
@@ -62,9 +81,11 @@ class _Walk:
 class Freer:
     """Frees stripes and volumes of this node."""
 
-    def __init__(self, *, world: World, registry: VolumeRegistry, watch: DiskWatch) -> None:
+    def __init__(self, *, world: World, registry: VolumeRegistry, watch: DiskWatch, pause: float = 0.005) -> None:
         self._world, self._registry, self._watch = world, registry, watch
-        self._judged: tuple[VolumeId, dict[int, RecordHead]] | None = None
+        self._pause = pause
+        """Seconds between two steps of a scan: reclaim is never in a hurry."""
+        self._judged: tuple[VolumeId, dict[int, _Place]] | None = None
         """Of the volume walked last: reclaim takes one at a time."""
 
     async def closed_volumes(self) -> Sequence[VolumeId]:
@@ -76,7 +97,7 @@ class Freer:
         walk = _Walk()
         for slot in _readable(volume):
             try:
-                await walk.slot(self._world, volume, slot)
+                await walk.slot(self._world, volume, slot, pause=self._pause)
             except (OSError, TimeoutError) as error:
                 log.warning("reclaim.scan_failed", extra={"disk": slot.unit.label, "error": repr(error)})
                 continue
@@ -85,13 +106,13 @@ class Freer:
         self._judged = (volume_id, walk.heads)
         stripes = []
         for record in sorted(walk.heads):
-            head, entries = walk.heads[record], walk.tables.get(record)
+            names = walk.names.get(record)
             stripes.append(
                 StripeNames(
                     record=record,
-                    stored=head.fragment_length * volume.profile.slots,
-                    names=tuple(entry.name for entry in entries or ()),
-                    droppable=entries is not None and all(e.kind in (KIND_DATA, KIND_MANIFEST) for e in entries),
+                    stored=walk.heads[record].fragment_length * volume.profile.slots,
+                    names=names or (),
+                    droppable=names is not None and record not in walk.undroppable,
                     freed=record in volume.freed,
                 )
             )
@@ -100,18 +121,18 @@ class Freer:
     async def free_stripes(self, volume_id: VolumeId, records: Sequence[int]) -> int:
         """Punch payloads (F1 to F3). Unavailable while a slot that is not lost is away; the next pass tries again."""
         volume, heads = self._closed(volume_id), self._heads_of(volume_id)
-        wanted = [heads[record] for record in records if record in heads and record not in volume.freed]
+        wanted = [record for record in records if record in heads and record not in volume.freed]
         if not wanted:
             return 0
         slots = [slot for slot in volume.slots if slot is not None]
         if any(slot.unit.state is DiskState.FAILED for slot in slots):
             raise Unavailable("a slot of the volume is away: freeing waits")
-        freed = frozenset(volume.freed) | {head.offset for head in wanted}
+        freed = frozenset(volume.freed) | frozenset(wanted)
         await self._on(
             slots, [partial(_write_next_map, slot.unit.disk, _header(volume, slot), freed) for slot in slots]
         )
         volume.freed |= freed
-        ranges = [_payload(head) for head in wanted]
+        ranges = [_payload(record, heads[record]) for record in wanted]
         await self._on(slots, [partial(_punch, slot.file, ranges) for slot in slots])
         given_back = sum(length for _, length in ranges) * len(slots)
         log.info(
@@ -150,7 +171,7 @@ class Freer:
             raise Unavailable(f"volume {volume_text(volume_id)} is not closed")
         return volume
 
-    def _heads_of(self, volume_id: VolumeId) -> dict[int, RecordHead]:
+    def _heads_of(self, volume_id: VolumeId) -> dict[int, _Place]:
         if self._judged is None or self._judged[0] != volume_id:
             raise Unavailable(f"volume {volume_text(volume_id)} was not walked")
         return self._judged[1]
@@ -175,10 +196,10 @@ def _write_next_map(disk: Disk, header: ShardHeader, records: frozenset[int]) ->
     write_free_map(disk, free, header.nonce)
 
 
-def _payload(head: RecordHead) -> tuple[int, int]:
+def _payload(record: int, place: _Place) -> tuple[int, int]:
     """(offset, length) of the whole sectors of the payload (F3)."""
-    start = align(head.offset + head.payload_at, RECORD_ALIGN)
-    return start, max(0, head.offset + head.span - start)
+    start = align(record + place.payload_at, RECORD_ALIGN)
+    return start, max(0, record + place.span - start)
 
 
 def _punch(file: DiskFile, ranges: Sequence[tuple[int, int]]) -> None:

@@ -32,6 +32,8 @@ from drystone_storage.world import World
 log = logging.getLogger(__name__)
 _STEP_SECONDS = 30.0
 _COPY = 1 << 20
+_VOLUMES_A_TURN = 256
+"""Volumes looked at before other work on the loop has its turn."""
 
 
 class Healer:
@@ -55,7 +57,9 @@ class Healer:
     async def wounds(self) -> Sequence[Wound]:
         """Slots that are missing or damaged and for which a disk to rebuild on exists now."""
         found: list[Wound] = []
-        for volume in self._registry.volumes():
+        for number, volume in enumerate(self._registry.volumes()):
+            if number % _VOLUMES_A_TURN == _VOLUMES_A_TURN - 1:
+                await self._world.clock.sleep(0)
             sick = self._sick(volume)
             if not sick:
                 continue

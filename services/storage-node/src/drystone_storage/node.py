@@ -88,7 +88,7 @@ class StorageNode:
             lost_after=settings.watch.lost_after,
         )
         """The RepairNode."""
-        self.freer = Freer(world=world, registry=self.registry, watch=self.watch)
+        self.freer = Freer(world=world, registry=self.registry, watch=self.watch, pause=settings.scan_pause)
         """The ReclaimNode."""
         self.store: Store | None = None
         self.loaded = LoadReport()

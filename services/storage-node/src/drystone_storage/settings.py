@@ -66,6 +66,8 @@ class StorageSettings:
     """1 MiB each."""
     open_files: int = 512
     """Shard files kept open for reading, per disk."""
+    scan_pause: float = 0.005
+    """Seconds between two steps (256 records) of a reclaim scan."""
     append: AppendSettings = field(default_factory=AppendSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
     open: OpenSettings = field(default_factory=OpenSettings)

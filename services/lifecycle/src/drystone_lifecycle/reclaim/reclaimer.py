@@ -79,6 +79,8 @@ class Reclaimer:
         self._background, self._settings = background, settings or ReclaimSettings()
         self.progress = ReclaimProgress()
         self._dead_since: dict[VolumeId, dict[int, int]] = {}
+        self._looks: dict[VolumeId, tuple[float, float]] = {}
+        """Volume → (when to look again, the pause before that)."""
 
     def start(self) -> None:
         """Pass after pass, for ever."""
@@ -100,21 +102,25 @@ class Reclaimer:
             failures=progress.failures,
         )
 
-    async def run_pass(self) -> None:
-        """Look at every closed volume once."""
+    async def run_pass(self, *, due_only: bool = False) -> None:
+        """Look at every closed volume once, or at those whose time has come."""
         progress = self.progress
         progress.running = True
         try:
             volumes = await self._node.closed_volumes()
             kept = set(volumes)
             self._dead_since = {volume: since for volume, since in self._dead_since.items() if volume in kept}
+            self._looks = {volume: look for volume, look in self._looks.items() if volume in kept}
             for volume in volumes:
+                if due_only and self._looks.get(volume, (0.0, 0.0))[0] > self._clock.monotonic():
+                    continue
                 try:
                     await self._reclaim(volume)
                 except (DrystoneError, OSError, TimeoutError) as error:
                     progress.failures += 1
                     log.warning("reclaim.volume_failed", extra={"volume": volume_text(volume), "error": repr(error)})
                 progress.volumes_seen += 1
+                self._plan_next_look(volume)
                 await self._clock.sleep(self._settings.pause)
             progress.passes += 1
         finally:
@@ -123,8 +129,19 @@ class Reclaimer:
 
     async def _run(self) -> None:
         while True:
-            await self.run_pass()
-            await self._clock.sleep(self._settings.every)
+            await self.run_pass(due_only=True)
+            await self._clock.sleep(self._every())
+
+    def _every(self) -> float:
+        """Passes keep up with a short grace period."""
+        return min(self._settings.every, max(1.0, self._settings.grace / 4))
+
+    def _plan_next_look(self, volume: VolumeId) -> None:
+        """Soon where dead stripes wait; ever later (up to half the grace period) where all was alive."""
+        every = self._every()
+        before = self._looks.get(volume, (0.0, every / 2))[1]
+        pause = every if self._dead_since.get(volume) else min(before * 2, max(every, self._settings.grace / 2))
+        self._looks[volume] = (self._clock.monotonic() + pause, pause)
 
     async def _reclaim(self, volume: VolumeId) -> None:
         names = await self._node.volume_names(volume)

@@ -3,7 +3,7 @@
 
 Invariants
   P1  At most `concurrency` slots are rebuilt at a time, and their rates together stay within `bytes_per_second`.
-  P2  The most endangered volume is taken first; the order is decided anew whenever a place comes free.
+  P2  The most endangered volume is taken first; the order is decided anew every `refresh` seconds.
   P3  A slot that could not be rebuilt is tried again only after a pause that doubles; one bad volume does not stop others.
 """
 
@@ -28,6 +28,8 @@ class RepairSettings:
 
     every: float = 5.0
     """Seconds between looks while nothing is wrong."""
+    refresh: float = 10.0
+    """Seconds after which the order is decided anew while there is work."""
     concurrency: int = 2
     """Slots rebuilt at a time."""
     bytes_per_second: int = 100 << 20
@@ -66,6 +68,8 @@ class Repairer:
         self.progress = RepairProgress()
         self._busy: dict[tuple[VolumeId, int], Wound] = {}
         self._later: dict[tuple[VolumeId, int], tuple[float, float]] = {}
+        self._queue: list[Wound] = []
+        self._queued_at = float("-inf")
         self._began = 0.0
         self._done_since = 0
         self._wake = asyncio.Event()
@@ -92,6 +96,7 @@ class Repairer:
     async def run_once(self) -> int:
         """Heal until nothing more can be healed now; returns the slots healed."""
         before = self.progress.slots_repaired
+        self._queue.clear()
         running: set[asyncio.Task[None]] = set()
         try:
             while True:
@@ -117,7 +122,17 @@ class Repairer:
                 await self._clock.sleep(min(0.5, self._settings.every))
 
     async def _next(self) -> list[Wound]:
-        """What may begin now, the most urgent first; brings the progress up to date."""
+        """What may begin now, the most urgent first; the node is asked when the queue is empty or old."""
+        now = self._clock.monotonic()
+        if not self._queue or now - self._queued_at > self._settings.refresh:
+            self._queue = await self._look()
+            self._queued_at = now
+        room = self._settings.concurrency - len(self._busy)
+        taken, self._queue = self._queue[:room], self._queue[room:]
+        return taken
+
+    async def _look(self) -> list[Wound]:
+        """All that may begin now; brings the progress up to date."""
         found = list(await self._node.wounds())
         now = self._clock.monotonic()
         ready = order(found)
