@@ -6,7 +6,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from drystone_core.errors import Unavailable
+from drystone_core.errors import Damaged, Unavailable
 from drystone_core.formats.rowseal import seal
 from drystone_metadata.store.embedded import EmbeddedStorage
 from drystone_metadata.store.ports import CELL_TABLET, Batch, Committed, Expected, RowKey
@@ -118,3 +118,71 @@ def test_acknowledged_commits_survive_power_cuts_anywhere(seed: int, cuts: list[
     disks, m = shape
     with tempfile.TemporaryDirectory() as root:
         asyncio.run(_play(Path(root), disks=disks, m=m, seed=seed, cuts=cuts))
+
+
+async def _lose_and_cut(root: Path, *, disks: int, m: int, seed: int) -> None:
+    cell = EmbeddedCell(root, disks=disks, m=m, seed=seed)
+    client = Client(seed)
+    rng = client.rng
+    storage = await cell.start()
+    await storage.create(CELL_TABLET, low=b"", high=b"", generation=1)
+    away: set[int] = set()
+    exposed = False
+    """Disks changed places with lost ones before all members were complete again: more than m losses, then."""
+    for round_number in range(4):
+        lost = set(rng.sample(range(disks), rng.randint(0, m)))
+        whole = rng.random() < 0.5
+        try:
+            await client.run(storage, rng.randrange(12))
+            for number in sorted(lost - away)[: m - len(away)]:
+                cell.lose(number)
+                away.add(number)
+            await client.run(storage, rng.randrange(12))
+            if whole:
+                await _until_redundant(storage)
+                exposed = False
+            await client.check(storage)
+        except Unavailable:
+            assert exposed
+        await cell.power_cut(seed + round_number)
+        exposed = exposed or not whole
+        for number in sorted(away - lost):
+            cell.bring_back(number)
+            away.remove(number)
+        for number in sorted(lost - away):
+            cell.lose(number)
+            away.add(number)
+        try:
+            storage = await cell.start()
+            await client.check(storage)
+        except (Unavailable, Damaged):
+            assert exposed
+            await cell.stop(flush=False)
+            for number in sorted(away):
+                cell.bring_back(number)
+            away.clear()
+            storage = await cell.start()
+            await client.check(storage)
+    await cell.stop(flush=False)
+    for number in sorted(away):
+        cell.bring_back(number)
+    storage = await cell.start()
+    await _until_redundant(storage)
+    assert await storage.verify_members() == []
+    await client.check(storage)
+    await cell.stop()
+
+
+async def _until_redundant(storage: EmbeddedStorage) -> None:
+    async with asyncio.timeout(20):
+        while not (status := storage.status())["writable"] or status["redundant"] < status["wanted"]:
+            await asyncio.sleep(0.002)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32), shape=st.sampled_from(((3, 1), (4, 1), (5, 2), (7, 3))))
+def test_losses_and_power_cuts_together_lose_nothing(seed: int, shape: tuple[int, int]) -> None:
+    """Disks go and come back (stale) between power cuts: the state is the acknowledged one, or the start is refused."""
+    disks, m = shape
+    with tempfile.TemporaryDirectory() as root:
+        asyncio.run(_lose_and_cut(Path(root), disks=disks, m=m, seed=seed))

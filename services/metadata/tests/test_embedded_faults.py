@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from drystone_core.errors import Damaged, Unavailable
+from drystone_core.errors import Damaged, ErrorCode, Unavailable
 from drystone_core.formats.rowseal import seal
 from drystone_metadata.store.embedded import EmbeddedStorage
 from drystone_metadata.store.ports import CELL_TABLET, Batch, Committed, Expected, RowKey
@@ -231,6 +231,30 @@ async def test_want_of_space_drops_nobody(make: Callable[..., EmbeddedCell]) -> 
         storage = await cell.start()
         await writer.check(storage)
         await cell.stop()
+
+
+async def test_full_disk_under_sqlite_drops_nobody_and_heals(make: Callable[..., EmbeddedCell]) -> None:
+    """R10: SQLITE_FULL in a background write is no fault: reads go on, commits go on within the bound, then answer 507."""
+    cell, writer = make(2, 1), Writer()
+    storage = await cell.start()
+    await writer.begin(storage)
+    await until(lambda: storage._members[1].db)
+    database = storage._members[1].db
+    assert database is not None
+    database._writer.execute("PRAGMA max_page_count=1")
+    with pytest.raises(Unavailable) as refused:
+        for n in range(200):
+            await writer.put(storage, n)
+            await asyncio.sleep(0.002)
+    assert refused.value.code is ErrorCode.INSUFFICIENT_STORAGE
+    await writer.check(storage)
+    assert cell.said("metadata.space_wanting") and not cell.said("metadata.member_dropped")
+    database._writer.execute("PRAGMA max_page_count=1000000")
+    await until(lambda: not storage._keeper.crowded)
+    await writer.put(storage, 1)
+    await writer.check(storage)
+    assert await storage.verify_members() == []
+    await cell.stop()
 
 
 async def test_one_late_member_is_dropped_and_its_late_write_changes_nothing(make: Callable[..., EmbeddedCell]) -> None:

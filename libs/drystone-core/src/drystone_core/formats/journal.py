@@ -10,12 +10,12 @@ Records are the same bytes on every member. Integers are big endian.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
 
-from awscrt.checksums import crc64nvme
+import awscrt.checksums  # type: ignore[import-untyped]
 
 from drystone_core.check import check
 from drystone_core.errors import Damaged
@@ -40,6 +40,7 @@ _BATCH = struct.Struct(">QQQBIII")
 _PUT = struct.Struct(">BHBI")
 _DELETE = struct.Struct(">BHB")
 _ZEROS = bytes(BLOCK)
+_crc64nvme: Callable[[bytes], int] = awscrt.checksums.crc64nvme
 
 
 class RecordKind(IntEnum):
@@ -133,7 +134,7 @@ def encode_record(
     size = len(payload)
     check(size <= MAX_PAYLOAD, "journal record too large")
     header = _RECORD.pack(
-        _RECORD_MAGIC, VERSION, kind, 0, term, index, segment, offset, size, crc64nvme(payload), previous
+        _RECORD_MAGIC, VERSION, kind, 0, term, index, segment, offset, size, _crc64nvme(payload), previous
     )
     digest = blake2b(header, digest_size=HASH_SIZE, key=nonce).digest()
     pad = -(_HEADER_SIZE + size) % BLOCK
@@ -163,7 +164,7 @@ def decode_records(data: bytes, header: SegmentHeader) -> list[Record]:
             raise Damaged(f"journal record of format {version} kind {kind} flags {flags:#x}: a newer release wrote it")
         at += record_size(size)
         payload = data[start : start + size]
-        if len(payload) == size and crc64nvme(payload) == crc:
+        if len(payload) == size and _crc64nvme(payload) == crc:
             records.append(
                 Record(
                     kind=RecordKind(kind), term=term, index=index, previous=previous, hash=digest, payload=payload

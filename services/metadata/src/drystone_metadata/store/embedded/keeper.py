@@ -17,8 +17,8 @@ from typing import Any
 
 import apsw
 
-from drystone_core.errors import Damaged, Unavailable
-from drystone_core.ports import Clock, Lanes
+from drystone_core.errors import Damaged, ErrorCode, Unavailable
+from drystone_core.ports import Clock, Lane, Lanes
 from drystone_metadata.store.embedded.chain import Chain
 from drystone_metadata.store.embedded.compare import compare
 from drystone_metadata.store.embedded.database import Applied
@@ -59,6 +59,8 @@ class Keeper:
         self._background = Background(clock=clock)
         self._moved = asyncio.Event()
         """Set when a layer left memory or a member was dropped."""
+        self._space_wanting = False
+        """The last write into some file failed for want of space."""
         self.may_freeze = False
         """False while the growing layer holds records that are not on every member yet."""
         chain.want_prepared = self._want_prepared
@@ -76,9 +78,10 @@ class Keeper:
             for member in members:
                 if member.db is not None:
                     await self._apply(member)
+        calls: list[tuple[Lane, Callable[[], None]]] = []
         for member in self._members:
-            member.journal.close()
-            member.drop_db()
+            calls += [(member.unit.lane, member.journal.close), (member.unit.background, member.drop_db)]
+        await self._lanes.scatter(calls, deadline=self._deadline())
 
     def say(self, name: str, **fields: Any) -> None:
         self._on_event(name, fields)
@@ -86,11 +89,29 @@ class Keeper:
     # Layers into files
 
     async def freeze(self) -> None:
-        """End the growing layer and have it applied; waits while too much is in memory. Under the commit lock."""
+        """End the growing layer and have it applied. Under the commit lock."""
         self._freeze()
-        while len(self._overlay.layers) > self._settings.layers_most:
+
+    @property
+    def crowded(self) -> bool:
+        """As many layers are in memory as may be (K2)."""
+        return len(self._overlay.layers) > self._settings.layers_most
+
+    async def room(self) -> None:
+        """Wait until there is room for a layer; Unavailable when that takes too long (no space for SQLite, slow disks)."""
+        deadline = self._clock.monotonic() + self._settings.disk_deadline
+        while self.crowded:
+            left = deadline - self._clock.monotonic()
+            if self._space_wanting:
+                raise Unavailable("no space for metadata", ErrorCode.INSUFFICIENT_STORAGE)
+            if left <= 0:
+                raise Unavailable("metadata files are too slow for the commits")
             self._moved.clear()
-            await self._moved.wait()
+            try:
+                async with asyncio.timeout(left):
+                    await self._moved.wait()
+            except TimeoutError:
+                pass
 
     def note_joined(self) -> None:
         """New members begin here: their files hold what is frozen now and take in what follows."""
@@ -141,6 +162,7 @@ class Keeper:
                     member.unit.background, partial(member.apply, layers, steps), deadline=self._deadline()
                 )
                 member.applied = steps[-1]
+                self._space_wanting = False
             except apsw.Error as error:
                 await self._write_failed(member, error)
             except OSError as error:
@@ -160,6 +182,8 @@ class Keeper:
         database = member.db
         if database is not None and not database.fault(error):
             self.say("metadata.space_wanting", disk=member.disk_id, error=str(error))
+            self._space_wanting = True
+            self._moved.set()
             try:
                 await self._lanes.run(member.unit.background, member.release_reserve, deadline=self._deadline())
             except OSError as failure:
@@ -175,7 +199,9 @@ class Keeper:
         for member in self._chain.set:
             if member.serves and member.applied is not None and member.applied.index >= self._overlay.base:
                 if not member.distrusted and member.standing is Standing.MEMBER:
-                    return member
+                    if not member.slow_until or member.slow_until <= self._clock.monotonic():
+                        return member
+                    best = member
                 best = best or member
         return best
 
@@ -196,6 +222,10 @@ class Keeper:
             return
         if not is_disk_fault(error) or not self._another(member):
             raise Unavailable(f"metadata read: {error!r}") from error
+        if isinstance(error, TimeoutError):  # others answer for a while; what drops a member is lateness of commits
+            member.slow_until = self._clock.monotonic() + self._settings.slow_for
+            self.say("metadata.reads_slow", disk=member.disk_id)
+            return
         self._disk_failed(member, f"read: {error!r}")
 
     def row_failed(self, member: Member) -> None:
@@ -206,7 +236,11 @@ class Keeper:
 
     def _another(self, member: Member) -> bool:
         return any(
-            one is not member and one.serves and not one.distrusted and one.standing is Standing.MEMBER
+            one is not member
+            and one.serves
+            and not one.distrusted
+            and one.standing is Standing.MEMBER
+            and one.slow_until <= self._clock.monotonic()
             for one in self._chain.set
         )
 

@@ -22,7 +22,7 @@ from drystone_core.ids import DiskId
 from drystone_metadata.store.embedded.database import Applied, Database, file_names
 from drystone_metadata.store.embedded.overlay import Layer
 from drystone_metadata.store.embedded.recovery import Seen
-from drystone_metadata.store.embedded.segments import FOLDER, Journal, drop_older, read_segments
+from drystone_metadata.store.embedded.segments import FOLDER, Journal, read_segments
 from drystone_metadata.store.embedded.units import EmbeddedSettings, MemberUnit
 from drystone_metadata.store.ports import RowKey
 
@@ -54,6 +54,7 @@ class Member:
         "joined_term",
         "journal",
         "reason",
+        "slow_until",
         "rebuilding",
         "standing",
         "unit",
@@ -72,6 +73,8 @@ class Member:
         self.reason = ""
         """Why it failed."""
         self.failed_at = 0.0
+        self.slow_until = 0.0
+        """Others are read from until then."""
         self.flushing = False
         self.rebuilding = False
         self.distrusted = False
@@ -140,7 +143,7 @@ class Member:
             return
         for name in file_names(self.path.with_name("aside.db")):
             name.unlink(missing_ok=True)
-        drop_older(self.unit.disk, self.joined_term)
+        self.journal.drop_older(self.joined_term)
 
     def probe(self) -> None:
         """Whether the disk takes writes and reads again."""

@@ -77,14 +77,6 @@ def _read_header(handle: DiskFile) -> SegmentHeader | None:
     return decode_segment(bytes(block))
 
 
-def drop_older(disk: Disk, term: int) -> None:
-    """Unlink segments of terms before `term`."""
-    for name in disk.listdir(FOLDER):
-        match = _NAME.fullmatch(name)
-        if match and int(match[1], 16) < term:
-            disk.unlink(f"{FOLDER}/{name}")
-
-
 class Journal:
     """The files of one member, this process's term and what earlier ones left."""
 
@@ -107,6 +99,14 @@ class Journal:
         """What `read_segments` found."""
         self._old = [(segment.name, segment.last_index) for segment in segments]
         self._spares = list(others)
+
+    def drop_older(self, term: int) -> None:
+        """Unlink segments of terms before `term` that are not this journal's: left from before the disk was dropped."""
+        own = {name for name, _ in self._old} | {*self._spares, self._name, self._ready}
+        for name in self._disk.listdir(FOLDER):
+            match = _NAME.fullmatch(name)
+            if match and int(match[1], 16) < term and f"{FOLDER}/{name}" not in own:
+                self._disk.unlink(f"{FOLDER}/{name}")
 
     def forget(self) -> None:
         """This disk is no member: its files stay as they are."""

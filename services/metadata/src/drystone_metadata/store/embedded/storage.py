@@ -207,6 +207,8 @@ class EmbeddedStorage:
                 or state.phase is not TabletPhase.OPEN
             ):
                 return Committed.STALE
+            if self._keeper.crowded:
+                await self._keeper.room()
             check(batch.floor_us >= state.floor_us, "a tablet's floor never goes back")
             payload = encode_batch(
                 head=state.head + 1,

@@ -61,6 +61,8 @@ class EmbeddedSettings:
     """Bound on what is in memory: commits wait for SQLite beyond so many times `apply_bytes`."""
     late_after: float = 1.0
     """Seconds: a member later than this is dropped when another has answered."""
+    slow_for: float = 10.0
+    """Seconds for which others are read from after a read was late."""
     disk_deadline: float = 30.0
     """Seconds for any other call on a disk before it counts as failed."""
     scan_inline: int = 64
