@@ -151,3 +151,10 @@ def test_pitfall_48_algorithm_and_type_are_fixed_at_create(name, kind, expected)
         assert code_of(checksums.upload_checksum, headers) is ErrorCode.INVALID_REQUEST
     else:
         assert checksums.upload_checksum(headers) == expected
+
+
+def test_pitfall_15_some_documents_need_a_digest():
+    """Content-MD5 or an additional checksum, in a header or announced as a trailer; without one InvalidRequest."""
+    for headers in ({"content-md5": "x"}, {"x-amz-checksum-crc32": GOOD}, {"x-amz-trailer": "x-amz-checksum-crc32"}):
+        checksums.require_digest(headers)
+    assert code_of(checksums.require_digest, {"x-amz-checksum-algorithm": "CRC32"}) is ErrorCode.INVALID_REQUEST

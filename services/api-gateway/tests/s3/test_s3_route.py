@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import botocore.session
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drystone_core.errors import ErrorCode, Refused
@@ -238,3 +238,28 @@ def test_pitfall_70_new_bucket_names_that_are_not(name):
     with pytest.raises(Refused) as refused:
         check_new_bucket(name)
     assert refused.value.code is ErrorCode.INVALID_BUCKET_NAME
+
+
+PIECES = st.sampled_from(
+    ["/", "bucket", "key", "?", "&", "=", "%", "%2F", "%00", "%ff", "+", "..", "acl", "versionId", "uploads",
+     "uploadId", "partNumber=1", "x-amz-acl", "list-type=2", "\xff", "WriteGetObjectResponse", "X-Amz-Signature=1", "delete"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "X"]), st.lists(PIECES, max_size=12))
+def test_no_target_does_worse_than_being_refused(make_request, method, pieces):
+    """Any target ends in a call whose key and bucket fit its operation, or in Refused."""
+    try:
+        call = route(make_request, method, "/" + "".join(pieces))
+    except Refused:
+        return
+    assert len(call.key) <= 1024
+    assert call.bucket or not call.key
+    if call.operation in (Operation.GET_OBJECT, Operation.PUT_OBJECT, Operation.DELETE_OBJECT):
+        assert call.key
+        assert not {"acl", "uploads", "uploadId", "delete"} & call.query.keys() or method == "GET"
+    if call.operation in (Operation.CREATE_BUCKET, Operation.DELETE_BUCKET):
+        assert call.bucket
+        assert not call.key
+        assert not call.query.keys() - {"versionId", "partNumber", "list-type", "x-amz-acl"}

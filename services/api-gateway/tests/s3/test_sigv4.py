@@ -186,17 +186,34 @@ def test_pitfall_06_payload_modes_are_a_closed_set(make_request, make_verifier, 
     assert refusal(make_verifier(NOW), make_request("PUT", target, headers)).code is code
 
 
-def signed_with_payload(text):
+def signed_with_payload(text, *, presign=0):
     """A PUT whose x-amz-content-sha256 is `text` and whose signature is right for it."""
-    body_hash = botocore.auth.S3SigV4Auth.payload
-    botocore.auth.S3SigV4Auth.payload = lambda self, request: text or "UNSIGNED-PAYLOAD"
+    form = botocore.auth.S3SigV4QueryAuth if presign else botocore.auth.S3SigV4Auth
+    original = form.payload
+    form.payload = lambda self, request: text or "UNSIGNED-PAYLOAD"
     try:
-        target, headers = sign("PUT", "http://h/b/k", {})
+        sent = {"x-amz-content-sha256": text} if presign else {}
+        target, headers = sign("PUT", "http://h/b/k", sent, presign=presign)
     finally:
-        botocore.auth.S3SigV4Auth.payload = body_hash
+        form.payload = original
     if text is None:
         headers.pop("x-amz-content-sha256", None)
     return target, headers
+
+
+def test_presigned_uploads_cannot_be_chunk_signed_but_may_bring_trailers(make_request, make_verifier):
+    """Streaming modes are judged in the presigned form too (MinIO CVE-2026-41145): verified, then allowed or refused."""
+    target, headers = signed_with_payload("STREAMING-UNSIGNED-PAYLOAD-TRAILER", presign=600)
+    caller = make_verifier(NOW).verify(make_request("PUT", target, headers))
+    assert (caller.payload, caller.presigned) == (Streaming(signed=False, trailer=True), True)
+    forged = target[:-1] + ("0" if target[-1] != "0" else "1")
+    assert refusal(make_verifier(NOW), make_request("PUT", forged, headers)).code is ErrorCode.SIGNATURE_DOES_NOT_MATCH
+    for text in ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"):
+        target, headers = signed_with_payload(text, presign=600)
+        assert refusal(make_verifier(NOW), make_request("PUT", target, headers)).code is ErrorCode.INVALID_REQUEST
+    digest = hashlib.sha256(b"body").hexdigest()
+    caller = make_verifier(NOW).verify(make_request("PUT", *signed_with_payload(digest, presign=600)))
+    assert caller.payload == SignedHash(digest)
 
 
 @pytest.mark.parametrize(

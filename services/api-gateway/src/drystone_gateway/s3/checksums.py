@@ -238,6 +238,12 @@ def content_md5(headers: Mapping[str, str]) -> bytes | None:
     return raw
 
 
+def require_digest(headers: Mapping[str, str]) -> None:
+    """InvalidRequest unless Content-MD5 or an additional checksum covers the body (DeleteObjects, PutBucketX; #15)."""
+    if "content-md5" not in headers and requested_checksum(headers) is None:
+        raise Refused(ErrorCode.INVALID_REQUEST, "Missing required header for this request: Content-MD5")
+
+
 def upload_checksum(headers: Mapping[str, str]) -> tuple[str, ChecksumType]:
     """(algorithm or "", type) fixed by CreateMultipartUpload; InvalidRequest for impossible combinations (#48)."""
     name = headers.get("x-amz-checksum-algorithm", "").upper()

@@ -270,8 +270,3 @@ def error_head(error: BaseException | ErrorCode) -> bytes:
     elif status == 416 and details.get("ActualObjectSize", "").isdecimal():
         lines.append(b"Content-Range: bytes */" + details["ActualObjectSize"].encode("ascii") + b"\r\n")
     return b"".join(lines)
-
-
-def error_names(rows: Mapping[ErrorCode, ErrorRow] = ERRORS) -> frozenset[str]:
-    """Every S3 code a client can meet; for documentation and tests."""
-    return frozenset(row.code for row in rows.values())
