@@ -242,7 +242,8 @@ def test_pitfall_70_new_bucket_names_that_are_not(name):
 
 PIECES = st.sampled_from(
     ["/", "bucket", "key", "?", "&", "=", "%", "%2F", "%00", "%ff", "+", "..", "acl", "versionId", "uploads",
-     "uploadId", "partNumber=1", "x-amz-acl", "list-type=2", "\xff", "WriteGetObjectResponse", "X-Amz-Signature=1", "delete"]
+     "uploadId", "partNumber=1", "x-amz-acl", "list-type=2", "\xff", "WriteGetObjectResponse", "X-Amz-Signature=1",
+     "delete"]
 )  # fmt: skip
 
 

@@ -202,7 +202,7 @@ def signed_with_payload(text, *, presign=0):
 
 
 def test_presigned_uploads_cannot_be_chunk_signed_but_may_bring_trailers(make_request, make_verifier):
-    """Streaming modes are judged in the presigned form too (MinIO CVE-2026-41145): verified, then allowed or refused."""
+    """Streaming modes are judged when presigned too (MinIO CVE-2026-41145): verified, then allowed or refused."""
     target, headers = signed_with_payload("STREAMING-UNSIGNED-PAYLOAD-TRAILER", presign=600)
     caller = make_verifier(NOW).verify(make_request("PUT", target, headers))
     assert (caller.payload, caller.presigned) == (Streaming(signed=False, trailer=True), True)
