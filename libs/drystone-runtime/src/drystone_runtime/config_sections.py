@@ -143,7 +143,6 @@ class StorageSettings:
     volume_size: int = setting(8 * GIB, size, "logical bytes after which a volume is closed")
     reserve: int = setting(0, size, "free bytes a disk keeps; 0 = 2 % of it, 64MiB to 4GiB")
     append_deadline: float = setting(2.0, duration, "a slot later than this closes its volume")
-    scrub_period: float = setting(14 * 86400.0, duration, "every fragment is verified once in this time")
     repair_rate: int = setting(64 * MIB, size, "bytes a second repair may write")
 
     def problems(self) -> list[str]:
