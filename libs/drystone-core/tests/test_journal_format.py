@@ -5,6 +5,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from drystone_core.errors import Damaged
 from drystone_core.formats.journal import (
     BLOCK,
@@ -26,8 +29,6 @@ from drystone_core.formats.journal import (
     record_size,
 )
 from drystone_core.ids import DiskId
-from hypothesis import given
-from hypothesis import strategies as st
 
 GOLDEN = Path(__file__).parent / "golden" / "journal-segment-1.bin"
 MEMBERS = (DiskId("0a" * 16), DiskId("0b" * 16))
@@ -156,7 +157,9 @@ def test_newer_format_is_told() -> None:
 
 @given(
     puts=st.lists(
-        st.tuples(st.tuples(st.integers(0, 255), st.binary(max_size=60), st.binary(max_size=20)), st.binary(max_size=99))
+        st.tuples(
+            st.tuples(st.integers(0, 255), st.binary(max_size=60), st.binary(max_size=20)), st.binary(max_size=99)
+        )
     ),
     deletes=st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=60), st.binary(max_size=20))),
     feed=st.binary(max_size=50),
@@ -164,9 +167,7 @@ def test_newer_format_is_told() -> None:
 )
 def test_batches_round_trip(puts: list, deletes: list, feed: bytes, batch_id: bytes) -> None:
     """What is encoded decodes to the same batch; a shortened payload never does."""
-    payload = encode_batch(
-        head=1, batch_id=batch_id, floor_us=2, generation=3, puts=puts, deletes=deletes, feed=feed
-    )
+    payload = encode_batch(head=1, batch_id=batch_id, floor_us=2, generation=3, puts=puts, deletes=deletes, feed=feed)
     batch = decode_batch(payload)
     assert (batch.puts, batch.deletes, batch.feed, batch.batch_id) == (puts, deletes, feed, batch_id)
     with pytest.raises(Damaged):

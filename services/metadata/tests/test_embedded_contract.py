@@ -6,6 +6,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+
 from drystone_core.ids import DiskId
 from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import RowKey

@@ -6,13 +6,14 @@ import random
 import tempfile
 from pathlib import Path
 
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
 from drystone_core.errors import Damaged, Unavailable
 from drystone_core.formats.rowseal import seal
 from drystone_metadata.store.embedded import EmbeddedStorage
 from drystone_metadata.store.ports import CELL_TABLET, Batch, Committed, Expected, RowKey
 from drystone_testing.embedded_cell import EmbeddedCell
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 Rows = dict[RowKey, bytes]
 START, END = RowKey(1, b""), RowKey(255, b"\xff")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from drystone_core.errors import Damaged, ErrorCode, Unavailable
 from drystone_core.formats.rowseal import seal
 from drystone_metadata.store.embedded import EmbeddedStorage
@@ -30,7 +31,9 @@ class Writer:
     async def put(self, storage: EmbeddedStorage, *numbers: int, size: int = 300) -> None:
         """One batch of rows k<number>; raises when it is not acknowledged."""
         state = await storage.state(CELL_TABLET)
-        puts = [(RowKey(1, b"k%05d" % n), seal(1, b"k%05d" % n, b"", b"%d " % state.head + bytes(size))) for n in numbers]
+        puts = [
+            (RowKey(1, b"k%05d" % n), seal(1, b"k%05d" % n, b"", b"%d " % state.head + bytes(size))) for n in numbers
+        ]
         batch = Batch(batch_id=b"%016d" % state.head, floor_us=0, generation=1, puts=puts, feed=b"f")
         expected = Expected(state.head, state.epoch, state.generation)
         result = await storage.commit(CELL_TABLET, expected, batch)

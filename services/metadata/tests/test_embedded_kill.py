@@ -91,7 +91,10 @@ def test_acknowledged_commits_survive_kill_9(tmp_path: Path) -> None:
     root = str(tmp_path)
     for round_number in range(ROUNDS):
         child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, __file__, root], stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": ":".join(sys.path)}
+            [sys.executable, "-c", CHILD, __file__, root],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PYTHONPATH": ":".join(sys.path)},
         )
         acknowledged = 0
         assert child.stdout is not None

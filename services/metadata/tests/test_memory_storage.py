@@ -2,6 +2,7 @@
 """The in-memory storage passes the contract suite and makes the faults it is told to."""
 
 import pytest
+
 from drystone_metadata.store.memory import Fault, MemoryStorage, MemoryTablets
 from drystone_metadata.store.ports import CELL_TABLET, Committed, RowKey
 from drystone_testing.contracts.tablet_storage import TabletStorageContract, owner, row

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metadata service over the in-memory storage behaves as the reference model, under faults and restarts."""
 
+from hypothesis import HealthCheck, Phase, settings
+
 from drystone_metadata.store.memory import Fault, MemoryStorage, MemoryTablets
 from drystone_testing.contracts.metadata_machine import MetadataMachine
-from hypothesis import HealthCheck, Phase, settings
 
 LOST = {"lost_before": Fault.UNKNOWN_BEFORE, "lost_after": Fault.UNKNOWN_AFTER}
 

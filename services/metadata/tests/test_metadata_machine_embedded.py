@@ -5,10 +5,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from hypothesis import HealthCheck, Phase, settings
+
 from drystone_metadata.store.embedded import EmbeddedStorage
 from drystone_testing.contracts.metadata_machine import MetadataMachine
 from drystone_testing.embedded_cell import EmbeddedCell
-from hypothesis import HealthCheck, Phase, settings
 
 
 class EmbeddedWorld:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+
 from drystone_core.errors import Busy, Damaged, ErrorCode, Refused, Unavailable
 from drystone_core.extents import BlobRef, PackedExtent
 from drystone_core.formats.feed import decode_record

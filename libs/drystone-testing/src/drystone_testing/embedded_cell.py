@@ -17,12 +17,17 @@ from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, 
 from drystone_metadata.store.embedded.database import file_names
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.entropy import SystemEntropy
-
 from drystone_testing.sim_disk import Fault, SimDisk, SimLane, SimLanes
 
 CLUSTER = "c1" * 16
 SMALL = EmbeddedSettings(
-    segment_bytes=16384, apply_bytes=24576, apply_interval=0.02, late_after=0.05, copy_rows=7, copy_pause=0.0, reserve_bytes=4096
+    segment_bytes=16384,
+    apply_bytes=24576,
+    apply_interval=0.02,
+    late_after=0.05,
+    copy_rows=7,
+    copy_pause=0.0,
+    reserve_bytes=4096,
 )
 """Bounds so tight that layers, segments and rebuild steps turn over within a few commits."""
 

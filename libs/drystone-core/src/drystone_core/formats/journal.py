@@ -106,7 +106,15 @@ class BatchRecord:
 def encode_segment(header: SegmentHeader) -> bytes:
     """The header block."""
     fixed = _SEGMENT.pack(
-        _SEGMENT_MAGIC, VERSION, 0, BLOCK, header.cluster, header.term, header.segment, header.nonce, len(header.members)
+        _SEGMENT_MAGIC,
+        VERSION,
+        0,
+        BLOCK,
+        header.cluster,
+        header.term,
+        header.segment,
+        header.nonce,
+        len(header.members),
     )
     body = fixed + b"".join(bytes.fromhex(member) for member in header.members)
     check(len(body) + HASH_SIZE <= BLOCK, "too many members for a segment header")
@@ -166,9 +174,7 @@ def decode_records(data: bytes, header: SegmentHeader) -> list[Record]:
         payload = data[start : start + size]
         if len(payload) == size and _crc64nvme(payload) == crc:
             records.append(
-                Record(
-                    kind=RecordKind(kind), term=term, index=index, previous=previous, hash=digest, payload=payload
-                )
+                Record(kind=RecordKind(kind), term=term, index=index, previous=previous, hash=digest, payload=payload)
             )
     return records
 

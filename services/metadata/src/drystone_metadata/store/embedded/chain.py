@@ -110,7 +110,11 @@ class Chain:
             self._nonce = self._entropy.token(16)
             self._header = self._segment_header(chosen)
             opened = await self._scatter(
-                chosen, [(member.unit.background, partial(member.journal.open_term, self.term, self.index)) for member in chosen]
+                chosen,
+                [
+                    (member.unit.background, partial(member.journal.open_term, self.term, self.index))
+                    for member in chosen
+                ],
             )
             if not opened:
                 continue

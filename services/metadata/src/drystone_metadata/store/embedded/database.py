@@ -33,6 +33,7 @@ CREATE TABLE rows(kind INTEGER, key BLOB, seq BLOB, value BLOB NOT NULL, PRIMARY
 CREATE TABLE feed(seq INTEGER PRIMARY KEY, batch_id BLOB NOT NULL, record BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
+_PRAGMAS = "PRAGMA journal_mode=wal; PRAGMA synchronous=normal; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=67108864"
 _ROW = "SELECT value FROM rows WHERE kind=? AND key=? AND seq=?"
 _ROWS = (
     "SELECT kind, key, seq, value FROM rows WHERE (kind, key, seq) >= (?, ?, ?) AND (kind, key, seq) < (?, ?, ?)"
@@ -97,6 +98,7 @@ class Database:
         if create and not list(self._writer.execute("SELECT 1 FROM sqlite_schema WHERE name='meta'")):
             self._writer.execute("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT")
         self._loop = self._connect(create=False, cache_kib=cache_kib)
+        self._loop.set_busy_timeout(20)
         self._long = self._connect(create=False, cache_kib=8192)
 
     def _connect(self, *, create: bool, cache_kib: int) -> apsw.Connection:
@@ -105,8 +107,8 @@ class Database:
         connection.reserve_bytes("main", 8)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.set_busy_timeout(2000)
-        for pragma in ("journal_mode=wal", "synchronous=normal", "wal_autocheckpoint=0", f"cache_size=-{cache_kib}"):
-            connection.execute("PRAGMA " + pragma)
+        connection.execute(_PRAGMAS)
+        connection.execute(f"PRAGMA cache_size=-{cache_kib}")
         return connection
 
     def close(self) -> None:
@@ -253,7 +255,9 @@ def encode_applied(applied: Applied) -> bytes:
         "term": applied.term,
         "hash": applied.hash.hex(),
         "members": list(applied.members),
-        "copied": None if applied.copied is None else [applied.copied[0], applied.copied[1].hex(), applied.copied[2].hex()],
+        "copied": None
+        if applied.copied is None
+        else [applied.copied[0], applied.copied[1].hex(), applied.copied[2].hex()],
         "copied_index": applied.copied_index,
         "state": None
         if state is None

@@ -154,7 +154,12 @@ class Keeper:
             for layer in layers:
                 stamp = layer.stamp or self._chain.stamp
                 applied = replace(
-                    applied, index=stamp.index, hash=stamp.hash, term=stamp.term, members=stamp.members, state=layer.state
+                    applied,
+                    index=stamp.index,
+                    hash=stamp.hash,
+                    term=stamp.term,
+                    members=stamp.members,
+                    state=layer.state,
                 )
                 steps.append(applied)
             try:
@@ -266,7 +271,7 @@ class Keeper:
 
     async def _replace_file(self, member: Member) -> None:
         """Rebuild a distrusted file, if another one is sound (K4)."""
-        for other in self._chain.set:
+        for other in list(self._chain.set):
             if other is member or not other.serves or other.distrusted or other.db is None:
                 continue
             if not await self._lanes.run(other.unit.reading, other.db.quick_check):
@@ -314,6 +319,8 @@ class Keeper:
                     member.distrusted = False
             self.say("metadata.rebuild_began", disk=member.disk_id)
             while member.applied is not None and member.applied.copied is not None:
+                if member.standing is not Standing.MEMBER:
+                    return
                 if not await self._copy_step(member):
                     self._wake()
                 await self._clock.sleep(self._settings.copy_pause)
@@ -371,6 +378,9 @@ class Keeper:
                 async with self._lock:
                     self._freeze()
             self._wake()
+            for member in self._chain.set:
+                if member.distrusted and not member.rebuilding and member.standing is Standing.MEMBER:
+                    await self._replace_file(member)
             if any(member.standing is Standing.FAILED for member in self._chain.set):
                 now = self._clock.monotonic()
                 for member in self._members:

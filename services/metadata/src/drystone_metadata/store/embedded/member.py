@@ -9,6 +9,7 @@ Invariants
 """
 
 import asyncio
+import errno
 import logging
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +19,7 @@ from pathlib import Path
 import apsw
 
 from drystone_core.errors import Damaged
+from drystone_core.formats.journal import BLOCK
 from drystone_core.ids import DiskId
 from drystone_metadata.store.embedded.database import Applied, Database, file_names
 from drystone_metadata.store.embedded.overlay import Layer
@@ -54,8 +56,8 @@ class Member:
         "joined_term",
         "journal",
         "reason",
-        "slow_until",
         "rebuilding",
+        "slow_until",
         "standing",
         "unit",
     )
@@ -103,12 +105,14 @@ class Member:
         """Read the journal and the file. Raises OSError when the disk does; an unusable file counts as absent."""
         segments, others = read_segments(self.unit.disk, bytes.fromhex(self._cluster_id))
         self.journal.adopt(segments, others)
-        self._open_existing()
+        if self.path.exists():
+            if self.unit.disk.space()[0] < self._settings.reserve_bytes:
+                with suppress(FileNotFoundError):
+                    self.release_reserve()
+            self._open_existing()
         return Seen(disk_id=self.disk_id, segments=segments, applied=self.applied)
 
     def _open_existing(self) -> None:
-        if not self.path.exists():
-            return
         try:
             self.db = Database(self.path, create=False, cache_kib=self._settings.cache_kib)
             self.applied = self.db.applied()
@@ -117,6 +121,8 @@ class Member:
             if self.db.checkpoint():
                 self.durable_index = self.applied.index
         except (apsw.Error, Damaged, ValueError, KeyError) as error:
+            if isinstance(error, apsw.Error) and self.unit.disk.space()[0] < BLOCK * 16:
+                raise OSError(errno.ENOSPC, "no space to open the metadata file") from error
             log.warning("metadata.member_file_unusable", extra={"disk": self.disk_id, "error": repr(error)})
             self.drop_db()
 
@@ -130,6 +136,8 @@ class Member:
         self.db.note(applied)
         self.durable_index = applied.index if self.db.checkpoint() else 0
         self.applied = applied
+        with suppress(OSError):
+            self.hold_reserve()
 
     def set_aside(self) -> None:
         """Rename the file (and its WAL) out of the way; one is kept."""

@@ -11,7 +11,7 @@ from drystone_core.ports import Clock, Lane, Lanes
 from drystone_metadata.store.embedded.member import Member, Standing
 from drystone_metadata.store.embedded.overlay import Layer, Stamp, replay
 from drystone_metadata.store.embedded.recovery import Conclusion, Seen, conclude, genesis
-from drystone_metadata.store.embedded.units import EmbeddedSettings
+from drystone_metadata.store.embedded.units import EmbeddedSettings, is_disk_fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ async def _make_files(chosen: Sequence[Member], conclusion: Conclusion, *, lanes
     calls += [(member.unit.background, member.hold_reserve) for member in chosen]
     results = await lanes.scatter(calls, deadline=deadline)
     for member, result in zip([*new, *chosen], results, strict=True):
-        if isinstance(result, BaseException):
+        if isinstance(result, BaseException) and is_disk_fault(result):
             member.standing, member.reason = Standing.FAILED, f"cannot be made ready: {result!r}"
 
 

@@ -60,7 +60,9 @@ class Layer:
         self._order: list[RowKey] = []
         self._fresh: list[RowKey] = []
 
-    def batch(self, state: TabletState, puts: Sequence[tuple[RowKey, bytes]], deletes: Sequence[RowKey], feed: bytes) -> None:
+    def batch(
+        self, state: TabletState, puts: Sequence[tuple[RowKey, bytes]], deletes: Sequence[RowKey], feed: bytes
+    ) -> None:
         """Take in a commit that led to `state`."""
         rows = self.rows
         before = len(rows)

@@ -89,7 +89,9 @@ def conclude(seen: Sequence[Seen], *, disks: int, m: int, accept_loss: bool) -> 
     usable = frozenset(
         one.disk_id
         for one in trusted
-        if one.applied is not None and positions.get(one.applied.hash) == one.applied.index and one.applied.index <= common
+        if one.applied is not None
+        and positions.get(one.applied.hash) == one.applied.index
+        and one.applied.index <= common
     )
     return Conclusion(
         term=term,
@@ -153,8 +155,6 @@ def _reach(one: Seen, positions: dict[bytes, int]) -> int:
         held.add(one.applied.hash)
     reach = -1
     for digest, index in sorted(positions.items(), key=lambda item: item[1]):
-        if one.applied is not None and digest == one.applied.hash:
-            reach = index
-        elif digest in held and (reach in (-1, index - 1)):
+        if (one.applied is not None and digest == one.applied.hash) or (digest in held and (reach in (-1, index - 1))):
             reach = index
     return reach

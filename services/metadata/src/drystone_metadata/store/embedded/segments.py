@@ -11,6 +11,7 @@ Invariants
 import re
 from dataclasses import dataclass, field
 
+from drystone_core.errors import Damaged
 from drystone_core.formats.journal import (
     BLOCK,
     Record,
@@ -53,9 +54,11 @@ def read_segments(disk: Disk, cluster: bytes) -> tuple[list[Segment], list[str]]
         handle = disk.open(path)
         try:
             header = _read_header(handle) if match else None
-            if header is None or match is None or header.cluster != cluster:
+            if header is None or match is None:
                 others.append(path)
                 continue
+            if header.cluster != cluster:
+                raise Damaged(f"{path} belongs to another cluster")
             if (header.term, header.segment) != (int(match[1], 16), int(match[2], 16)):
                 others.append(path)
                 continue
