@@ -100,7 +100,7 @@ async def running(rig: Rig) -> AsyncIterator[LocalMetadata]:
 
 
 async def test_repeat_of_conditional_put_is_no_conflict_with_itself() -> None:
-    """R1: the client that created an object never reads 412 for its own retry, in a later second, after a restart too."""
+    """R1: the client that created an object never reads 412 for its own retry, a minute and a restart later."""
     rig = Rig()
     async with running(rig) as service:
         put = rig.put(conditions=Preconditions(if_none_match=True))
@@ -182,7 +182,7 @@ async def test_registered_blobs_may_be_older_than_the_floor() -> None:
 
 
 async def test_floor_does_not_follow_a_leaping_clock() -> None:
-    """R7: a wall clock that leaps while we run does not take the floor along, so writing goes on when it is set right."""
+    """R7: a wall clock that leaps while we run does not take the floor along; writing goes on afterwards."""
     rig = Rig()
     async with running(rig) as service:
         await service.mutate(rig.put())
@@ -222,7 +222,7 @@ async def test_dead_question_costs_the_same_with_many_versions() -> None:
 
 
 async def test_parts_of_a_completed_upload_stay_alive_by_their_own_names() -> None:
-    """R6: a part's blob is named by the part's uid; it lives as long as the object it became part of, wherever that is."""
+    """R6: a part's blob is named by the part's uid; it lives as long as the object it became part of."""
     rig = Rig()
     async with running(rig) as service:
         await service.mutate(ConfigureBucket(write_id=rig.id(), bucket="bkt", versioning=Versioning.ENABLED))
@@ -236,7 +236,14 @@ async def test_parts_of_a_completed_upload_stay_alive_by_their_own_names() -> No
             await service.mutate(PutPart(write_id=rig.id(), bucket="bkt", key=Key(b"k"), upload_id=upload, part=part))
         chosen = (CompletePart(number=1, etag=parts[0].etag, uid=parts[0].uid),)
         complete = CompleteUpload(
-            write_id=rig.id(), bucket="bkt", key=Key(b"k"), upload_id=upload, uid=rig.uid(), parts=chosen, etag="x-1", size=10
+            write_id=rig.id(),
+            bucket="bkt",
+            key=Key(b"k"),
+            upload_id=upload,
+            uid=rig.uid(),
+            parts=chosen,
+            etag="x-1",
+            size=10,
         )
         done = await service.mutate(complete)
         await service.mutate(rig.put())
@@ -251,7 +258,7 @@ async def test_parts_of_a_completed_upload_stay_alive_by_their_own_names() -> No
 
 
 async def test_unknown_outcome_is_settled_before_anything_else() -> None:
-    """R6 of metadata.md: while it cannot be told whether a batch went in, nothing is decided; then it is known exactly."""
+    """R6 of metadata.md: while it cannot be told whether a batch went in, nothing is decided; then it is known."""
     rig = Rig()
     async with running(rig) as service:
         put = rig.put(conditions=Preconditions(if_none_match=True))

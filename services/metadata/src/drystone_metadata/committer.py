@@ -3,8 +3,8 @@
 
 Invariants
   C1  One commit is in flight at a time; a batch is decided at the head it is committed on.
-  C2  An answer is given only after the commit that decided it is durable; an answer without effect only after the tablet
-      was seen at the head it was decided at, under our epoch.
+  C2  An answer is given only after the commit that decided it is durable; an answer without effect only after the
+      tablet was seen at the head it was decided at, under our epoch.
   C3  An unknown outcome is settled (state, then feed) before anything else is decided (R6 of metadata.md).
   C4  A tablet taken over by another owner is never written to again by this one.
   C5  Queue, batch and memory are bounded; a full queue answers Busy.

@@ -2,11 +2,11 @@
 """R1: what the owner remembers of recent mutations, so that a repeat gets the first answer.
 
 Invariants
-  W1  A mutation that had an effect is remembered from its commit (or, after a take-over, from the feed) for `window` seconds,
-      or until `limit` younger ones are remembered, whichever comes first.
+  W1  A mutation that had an effect is remembered from its commit (or, after a take-over, from the feed) for
+      `window` seconds, or until `limit` younger ones are remembered, whichever comes first.
   W2  Matching is by the identity in the write id (its last 16 bytes): a client's own retry carries a new issue time.
-  W3  A refusal, and a mutation without effect, is remembered only by the process that decided it: deciding again is right too,
-      because nothing happened the first time.
+  W3  A refusal, and a mutation without effect, is remembered only by the process that decided it: deciding
+      again is right too, because nothing happened the first time.
 """
 
 from collections import deque

@@ -220,5 +220,5 @@ class LocalMetadata:
         return await list_parts(self._storage, self._tablet, address, upload_id, after=after, limit=limit)
 
     async def dead_blobs(self, names: Sequence[BlobName]) -> list[bool]:
-        """For each: is the blob dead (R7)? Judged at one head; what cannot be (the head keeps moving) is not dead yet."""
+        """For each: is the blob dead (R7)? What cannot be judged at one head is not dead yet."""
         return await dead_blobs(self._storage, self._tablet, names)

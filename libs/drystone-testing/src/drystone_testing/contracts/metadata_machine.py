@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """LocalMetadata over any TabletStorage against the reference model, as a Hypothesis state machine.
 
-Subclass `MetadataMachine` with `make_world`, and take `TestCase` from it. Batches are sent at once, so they share a commit;
-the order of a batch's futures is the order it is decided in. A batch answered Unavailable is sent again, unchanged: by R1 it
-is then applied once, whatever became of it the first time.
+Subclass `MetadataMachine` with `make_world`, and take `TestCase` from it. Batches are sent at once, so they share a
+commit; the order of a batch's futures is the order it is decided in. A batch answered Unavailable is sent again,
+unchanged: by R1 it is then applied once, whatever became of it the first time.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import hypothesis.strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
 from drystone_core.errors import DrystoneError, Unavailable
 from drystone_core.extents import BlobRef, PackedExtent
 from drystone_core.ids import BlobId, Key, Uid, UploadId, VersionId, VolumeId, WriteId, make_blob_id, make_write_id
@@ -37,7 +39,6 @@ from drystone_core.services import BlobName
 from drystone_metadata.model import Model, group
 from drystone_metadata.service import LocalMetadata
 from drystone_metadata.store.ports import CELL_TABLET, TabletStorage
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 KEYS = [Key(key) for key in (b"a", b"a/", b"a/b", b"a//b", b"a/b/c", b"b", b"b\x00c", b"\xc3\xa9", b"~")]
 BUCKETS = ["one", "two"]
@@ -85,7 +86,7 @@ class MachineWorld(Protocol):
         ...
 
     def plan(self, faults: list[str]) -> None:
-        """What the next commits meet: names of drystone_metadata.store.memory.Fault; a world without faults ignores it."""
+        """What the next commits meet: names of drystone_metadata.store.memory.Fault (or ignored)."""
         ...
 
 
@@ -168,7 +169,8 @@ class MetadataMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1000))
     def repeat(self, which: int) -> None:
         """R1: a repeat of a mutation that had an effect gets the first outcome and changes nothing."""
-        recent = [(m, o) for m, o in self.done if int.from_bytes(m.write_id[:8], "big") > self.clock.now_us - 600_000_000]
+        since = self.clock.now_us - 600_000_000
+        recent = [(m, o) for m, o in self.done if int.from_bytes(m.write_id[:8], "big") > since]
         if recent:
             change, outcome = recent[which % len(recent)]
             again = replace(change, write_id=WriteId(self._id()[:8] + change.write_id[8:]))

@@ -33,13 +33,16 @@ from drystone_core.formats.rows import (
     object_head,
 )
 from drystone_core.formats.rowseal import seal, unseal
-from drystone_core.ids import NULL_VERSION, BlobId, Uid, UploadId, VersionId
+from drystone_core.ids import NULL_VERSION, BlobId, Key, Uid, UploadId, VersionId
 from drystone_core.mutations import DeleteObject, Outcome, PutObject, ReplaceMetadata
 from drystone_core.objects import Bucket, ObjectVersion, Versioning
 from drystone_metadata.logic.conditions import check_conditions, check_floor
 from drystone_metadata.logic.registered import drop_upload
 from drystone_metadata.logic.view import NO_UID, Changes, Decision, Moment, Span, View
 from drystone_metadata.store.ports import RowKey
+
+Present = tuple[bytes | None, ObjectHead | None]
+"""A key's current row and its head."""
 
 
 def put_object(view: View, mutation: PutObject, moment: Moment) -> Decision:
@@ -77,7 +80,7 @@ def put_object(view: View, mutation: PutObject, moment: Moment) -> Decision:
         manifest=mutation.manifest,
         tags=mutation.tags,
     )
-    place_version(view, changes, bucket, address, StoredObject(version, order, None))
+    place_version(view, changes, address, (value, head), StoredObject(version, order, None))
     outcome = Outcome(
         version_id=None if bucket.versioning is Versioning.NEVER else version.version_id,
         modified_ms=modified,
@@ -105,10 +108,10 @@ def delete_object(view: View, mutation: DeleteObject, moment: Moment) -> Decisio
     if mutation.version_id is not None:
         outcome, uid = _delete_version(view, changes, address, mutation.version_id)
     elif bucket.versioning is not Versioning.NEVER:
-        outcome, uid = _add_marker(view, changes, bucket, mutation, moment)
+        outcome, uid = _add_marker(view, changes, bucket, address, (value, head), moment)
     elif value is not None and head is not None:
         outcome, uid = Outcome(), head.uid
-        forget(changes, address, CURRENT, b"", value)
+        forget(changes, address, CURRENT, b"", value, head)
         changes.delete(CURRENT, address)
     else:
         outcome = Outcome()
@@ -126,20 +129,19 @@ def delete_object(view: View, mutation: DeleteObject, moment: Moment) -> Decisio
 
 
 def _add_marker(
-    view: View, changes: Changes, bucket: Bucket, mutation: DeleteObject, moment: Moment
+    view: View, changes: Changes, bucket: Bucket, address: bytes, present: Present, moment: Moment
 ) -> tuple[Outcome, Uid]:
-    address = object_address(bucket.bucket_id, mutation.key)
-    _, head = current(view, address)
+    head = present[1]
     order = make_order(moment.sequence, moment.position, moment.random8)
     null = bucket.versioning is not Versioning.ENABLED
     marker = ObjectVersion(
-        key=mutation.key,
+        key=Key(address[8:]),
         uid=Uid(order),
         version_id=NULL_VERSION if null else VersionId(order.hex()),
         modified_ms=moment.now_ms if head is None else max(moment.now_ms, head.modified_ms),
         delete_marker=True,
     )
-    place_version(view, changes, bucket, address, StoredObject(marker, order, None))
+    place_version(view, changes, address, present, StoredObject(marker, order, None))
     outcome = Outcome(version_id=marker.version_id, delete_marker=True, modified_ms=marker.modified_ms)
     return outcome, marker.uid
 
@@ -150,7 +152,7 @@ def _delete_version(view: View, changes: Changes, address: bytes, version_id: Ve
     if found is None:
         return Outcome(version_id=version_id), NO_UID
     kind, seq, value, head = found
-    forget(changes, address, kind, seq, value)
+    forget(changes, address, kind, seq, value, head)
     if kind == VERSION:
         changes.delete(VERSION, address, seq)
         changes.delete(NAMED, address, head.uid)
@@ -210,7 +212,7 @@ def replace_metadata(view: View, mutation: ReplaceMetadata, moment: Moment) -> D
     )
 
 
-def current(view: View, address: bytes) -> tuple[bytes | None, ObjectHead | None]:
+def current(view: View, address: bytes) -> Present:
     """The key's current row and its head."""
     value = view.get(RowKey(CURRENT, address))
     return value, None if value is None else object_head(CURRENT, address, b"", value)
@@ -244,13 +246,13 @@ def null_order(view: View, address: bytes) -> bytes | None:
     return None if value is None else unseal(NULL_AT, address, b"", value)
 
 
-def place_version(view: View, changes: Changes, bucket: Bucket, address: bytes, stored: StoredObject) -> None:
+def place_version(view: View, changes: Changes, address: bytes, present: Present, stored: StoredObject) -> None:
     """Make `stored` current; what was current is retired or, being the null version a null one replaces, removed."""
-    value, head = current(view, address)
+    value, head = present
     if value is not None and head is not None:
         replaces = stored.version.version_id == NULL_VERSION
         if replaces and head.null:
-            forget(changes, address, CURRENT, b"", value)
+            forget(changes, address, CURRENT, b"", value, head)
         else:
             _retire(changes, address, value, head)
             if replaces:
@@ -275,16 +277,16 @@ def _remove_null(view: View, changes: Changes, address: bytes) -> None:
     value = view.get(RowKey(VERSION, address, order))
     if value is not None:
         head = object_head(VERSION, address, order, value)
-        forget(changes, address, VERSION, order, value)
+        forget(changes, address, VERSION, order, value, head)
         changes.delete(VERSION, address, order)
         changes.delete(NAMED, address, head.uid)
     changes.delete(NULL_AT, address)
 
 
-def forget(changes: Changes, address: bytes, kind: int, seq: bytes, value: bytes) -> None:
+def forget(changes: Changes, address: bytes, kind: int, seq: bytes, value: bytes, head: ObjectHead) -> None:
     """Note the blobs a row going away named, and drop the names of its parts."""
     changes.removed.extend(blob_ids(value))
-    if object_head(kind, address, seq, value).parts_count:
+    if head.parts_count:
         for part in decode_object(kind, address, seq, value).version.parts:
             changes.delete(NAMED, address, part.uid)
 

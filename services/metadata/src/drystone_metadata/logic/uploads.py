@@ -151,7 +151,7 @@ def complete_upload(view: View, mutation: CompleteUpload, moment: Moment) -> Dec
         blobs=blobs if inline else (),
         manifest=mutation.manifest,
     )
-    place_version(view, changes, bucket, address, StoredObject(version, order, mutation.upload_id))
+    place_version(view, changes, address, (value, head), StoredObject(version, order, mutation.upload_id))
     outcome = Outcome(
         version_id=None if bucket.versioning is Versioning.NEVER else version.version_id,
         modified_ms=version.modified_ms,
