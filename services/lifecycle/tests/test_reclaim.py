@@ -176,6 +176,40 @@ async def test_a_frozen_reclaimer_frees_nothing(bench: StorageBench) -> None:
     assert reclaimer.progress.volumes_freed == 1
 
 
+async def test_a_stripe_one_slot_does_not_show_saves_its_volume(bench: StorageBench) -> None:
+    """The last record's head is damaged in the slot that is walked: the other slots' heads tell of it, nothing is deleted."""
+    names = Names()
+    dead, live = await bench.put(4000), await bench.put(4000)
+    await bench.crash()
+    volume = bench.node.registry.volumes()[0]
+    first = volume.slots[0]
+    assert first is not None
+    record = bench.model[live][0].extents[0].record
+    bench.places[first.unit.label].flip(f"volumes/{volume.volume_id:016x}.0", 8 * (record + 20))
+    delete(bench, names, dead)
+    reclaimer = await passes(bench, names, count=3)
+    assert reclaimer.progress.volumes_freed == 0
+    await bench.check_all()
+
+
+async def test_a_punch_that_was_cut_short_is_known_on_every_slot(bench: StorageBench) -> None:
+    """R8: power fails after the free maps and before the last punch; every slot's map names the stripe."""
+    names = Names()
+    numbers = [await bench.put(90_000) for _ in range(3)]
+    await bench.crash()
+    delete(bench, names, numbers[1])
+    for disk in bench.disks:
+        disk.fail("punch", error=5, count=100)
+    reclaimer = await passes(bench, names)
+    assert reclaimer.progress.failures > 0
+    for disk in bench.disks:
+        disk.faults.clear()
+    await bench.crash()
+    assert len(bench.node.registry.volumes()[0].freed) == 1
+    assert sum(name.endswith(".free") for disk in bench.disks for name in disk.nodes) == 6
+    await bench.check_all()
+
+
 async def test_a_living_volume_is_looked_at_ever_more_seldom(bench: StorageBench) -> None:
     """A walk costs reading all tables: nothing dead, nothing asked until the pause is over; a dead blob is found then."""
     names = Names()

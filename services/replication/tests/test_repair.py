@@ -106,10 +106,11 @@ async def test_replacing_a_damaged_file_keeps_what_only_it_has(bench: StorageBen
     await bench.crash()
     volume = bench.node.registry.volumes()[0]
     at = {n: bench.model[n][0].extents[0] for n in (first, second)}
-    for index, record in ((0, at[first].record), (4, at[second].record), (5, at[second].record)):
+    for index, extent in ((0, at[first]), (4, at[second]), (5, at[second])):
         slot = volume.slots[index]
         assert slot is not None
-        bench.places[slot.unit.label].flip(f"volumes/{volume.volume_id:016x}.{index}", 8 * (record + 20))
+        where = extent.record + extent.payload_at + 100  # type: ignore[union-attr]
+        bench.places[slot.unit.label].flip(f"volumes/{volume.volume_id:016x}.{index}", 8 * where)
     await bench.check_all()
     wound = Wound(volume=volume.volume_id, slot=0, spare=1, size=0, reason="test")
     from drystone_storage.volumes.registry import Bad, SlotPlace
