@@ -4,6 +4,9 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from drystone_core.errors import Damaged, Refused
 from drystone_core.extents import BlobRef, PackedExtent, StripedExtent
 from drystone_core.formats import feed, row_keys, row_parts, row_sections, rows, rowseal
@@ -21,8 +24,6 @@ from drystone_core.ids import (
 )
 from drystone_core.mutations import Outcome
 from drystone_core.objects import Bucket, Checksum, ChecksumType, ObjectVersion, Part, Upload, Versioning
-from hypothesis import given
-from hypothesis import strategies as st
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = BlobRef(BlobId(b"b" * 16), 4096, (PackedExtent(VolumeId(7), 8192, 640, 2, 64, 4096, 0xDEADBEEF),))

@@ -2,7 +2,7 @@
 """The reference model: what buckets, versions, uploads and listings mean, in plain dicts and lists, naive on purpose.
 
 `apply` takes a mutation and the ids a real service assigned to it (version id, upload id, time: the model cannot guess
-those) and returns the outcome expected, or raises the refusal expected. Tests and the simulator compare. Nothing here is fast.
+those) and returns the outcome expected, or raises the refusal expected. Nothing here is fast.
 """
 
 from dataclasses import dataclass, field, replace

@@ -15,7 +15,6 @@ from enum import StrEnum
 from drystone_core.check import check
 from drystone_core.errors import ErrorCode, Refused, Unavailable
 from drystone_core.ports import Clock
-
 from drystone_metadata.store.ports import (
     Batch,
     Committed,
