@@ -182,6 +182,7 @@ class Supervisor:
         self._on_change = on_change
         self._selector = selectors.DefaultSelector()
         self._stopping = 0
+        self._asked = 0.0
         self._failed: str | None = None
 
     def run(self) -> int:
@@ -208,7 +209,11 @@ class Supervisor:
         return 0 if self._failed is None else 1
 
     def _stop_soon(self, *_: object) -> None:
-        self._stopping += 1
+        """A signal that comes twice at once (to the group, and passed on by a parent) is one request."""
+        now = time.monotonic()
+        if not self._stopping or now - self._asked > 1.0:
+            self._stopping += 1
+            self._asked = now
 
     def _wait(self, seconds: float, wake: int) -> None:
         for key, _ in self._selector.select(seconds):

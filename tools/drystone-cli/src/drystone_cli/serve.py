@@ -125,7 +125,7 @@ def _greet(spec: ProcessSpec, layout: Layout, credential: RootCredential) -> Non
         )
         before = f"AWS_SHARED_CREDENTIALS_FILE={credential.file}"
     lines.append(
-        f"  try         {before} AWS_REGION={spec.settings.server.region} aws --endpoint-url {url} s3 mb s3://first"
+        f"  try         {before} AWS_DEFAULT_REGION={spec.settings.server.region} aws --endpoint-url {url} s3 mb s3://first"
     )
     lines.append(f"  status      drystone status --state-dir {layout.state}")
     lines.append("  docs        docs/operations.md")

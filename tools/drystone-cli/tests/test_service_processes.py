@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every service starts as a process of its own, says the truth about its health, and ends at SIGTERM."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+from drystone_runtime.rpc.process import local_address
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+SERVICES = {
+    "metadata": (
+        "drystone.metadata.v1.MetadataService",
+        ("--cluster-id", "0" * 31 + "1", "--create", "{dir}/m0", "{dir}/m1"),
+    ),
+    "storage": ("drystone.storage.v1.StorageService", ("{dir}/d0", "{dir}/d1", "{dir}/d2")),
+    "replication": ("drystone.replication.v1.ReplicationService", ("--node", "unix:{dir}/nobody.sock")),
+    "lifecycle": (
+        "drystone.lifecycle.v1.LifecycleService",
+        ("--node", "unix:{dir}/nobody.sock", "--metadata", "unix:{dir}/nobody.sock"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_serves_health_and_reflection_and_drains(name: str, tmp_path: Path) -> None:
+    """On a unix socket that only its owner may open."""
+    full_name, arguments = SERVICES[name]
+    socket = tmp_path / "s.sock"
+    command = [sys.executable, "-m", f"drystone_{name}", "--listen", f"unix:{socket}"]
+    command += [argument.format(dir=tmp_path) for argument in arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"ready unix:{socket}\n"
+        assert socket.stat().st_mode & 0o077 == 0
+        with grpc.insecure_channel(f"unix:{socket}", options=[("grpc.default_authority", "localhost")]) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            answer = health.Check(health_pb2.HealthCheckRequest(service=full_name), timeout=10)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+            request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=full_name)
+            described = next(iter(stub.ServerReflectionInfo(iter((request,)), timeout=10)))
+            assert described.file_descriptor_response.file_descriptor_proto
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9200", "[::]:9200", "10.1.2.3:9200", "example.org:9200", "9200"])
+def test_a_service_does_not_listen_where_others_could_call_it(address: str) -> None:
+    """Services do not authenticate one another yet."""
+    with pytest.raises(ValueError, match="loopback|HOST:PORT"):
+        local_address(address)
