@@ -4,6 +4,7 @@
 `Caller` signs with the real SigV4 of botocore, so a handler under test sees what a client would send.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -197,3 +198,19 @@ def answered_at_once(handling: Any) -> Response:
     handling.close()
     check(False, "the handler suspended")
     raise AssertionError
+
+
+async def counted_waits(handling: Any) -> tuple[Response, int]:
+    """The response of a coroutine, and how often it suspended on the way."""
+    count = 0
+    while True:
+        try:
+            waits_for = handling.send(None)
+        except StopIteration as stop:
+            return stop.value, count
+        count += 1
+        if waits_for is None:
+            await asyncio.sleep(0)
+        else:
+            waits_for._asyncio_future_blocking = False
+            await asyncio.wait([waits_for])

@@ -91,7 +91,12 @@ def build(settings: GatewaySettings, world: World, links: Links) -> GatewayApp:
         layout=BlobLayout(storage=links.storage),
         bodies=BodySlots(settings.limits.bodies),
     )
-    verifier = Verifier(credentials=links.credentials, region=settings.region, clock=world.clock)
+    verifier = Verifier(
+        credentials=links.credentials,
+        region=settings.region,
+        clock=world.clock,
+        unsigned_needs_tls=settings.unsigned_needs_tls,
+    )
     return GatewayApp(
         gateway=gateway, router=Router(domains=settings.domains), verifier=verifier, operations=OPERATIONS
     )

@@ -38,6 +38,8 @@ class GatewaySettings:
     """Shown as DisplayName where S3 still shows one."""
     domains: tuple[str, ...] = ()
     """Suffixes of virtual-host addressing: `bucket.DOMAIN`."""
+    unsigned_needs_tls: bool = False
+    """Refuse UNSIGNED-PAYLOAD over plain HTTP."""
     limits: Limits = field(default_factory=Limits)
     long_put_seconds: float = 3600.0
     """A body received for longer than this has its blobs registered, so that they may still be named (R7)."""

@@ -2,19 +2,25 @@
 """Writes through `GatewayApp.handle`: refusals before the body, failures that name nothing, retries, long bodies."""
 
 import asyncio
+import base64
 import hashlib
 import hmac
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from drystone_core.errors import ErrorCode, Unavailable
 from drystone_core.formats.row_keys import PART, UPLOAD
 from drystone_core.formats.trailer import decode_trailer
 from drystone_core.ids import Key
-from drystone_gateway.s3.payload import EMPTY_SHA256
+from drystone_gateway.operations.body_source import ChunkedSource
+from drystone_gateway.s3.aws_chunked import ChunkedDecoder
+from drystone_gateway.s3.checksums import ALGORITHMS, encode
+from drystone_gateway.s3.payload import EMPTY_SHA256, Streaming
 from drystone_gateway.settings import Limits
 from drystone_metadata.store.ports import RowKey
-from drystone_testing.http_calls import MemoryBody
+from drystone_testing.http_calls import MemoryBody, counted_waits
 
 LARGE = 1_000_000
 RETRY = {"amz-sdk-invocation-id": "x", "amz-sdk-request": "attempt=2"}
@@ -333,3 +339,151 @@ async def test_refusal_of_the_commit_is_answered(make_cell):
         "PUT", "/bkt/k", late(b"n" * LARGE, on_first_read=meanwhile), headers={"if-none-match": "*"}
     )
     assert answer.status == 412 and (await cell.caller.send("GET", "/bkt/k")).body == b"first"
+
+
+async def test_small_put_waits_for_its_append_and_its_commit_only(make_cell):
+    """With an append that is answered at once, one wait is left: the commit."""
+    cell = await make_cell()
+    request = cell.caller.request("PUT", "/bkt/k", b"small")
+    response, waits = await counted_waits(cell.app.handle(request))
+    assert response.status == 200 and waits == 1
+
+
+@pytest.mark.parametrize("algorithm", ["XXHASH64", "XXHASH3", "XXHASH128", "SHA512", "MD5"])
+async def test_newer_checksum_algorithms_are_verified(make_cell, algorithm):
+    """Algorithms that boto3 cannot compute by itself: kept when right, refused when wrong."""
+    cell = await make_cell()
+    hasher = ALGORITHMS[algorithm].new()
+    hasher.update(b"abc")
+    name, value = ALGORITHMS[algorithm].header, encode(hasher.digest())
+    answer = await cell.caller.send("PUT", "/bkt/k", b"abc", headers={name: value})
+    assert answer.status == 200 and answer.headers[name] == value
+    head = await cell.caller.send("HEAD", "/bkt/k", headers={"x-amz-checksum-mode": "ENABLED"})
+    assert head.headers[name] == value and head.headers["x-amz-checksum-type"] == "FULL_OBJECT"
+    wrong = await cell.caller.send("PUT", "/bkt/other", b"abd", headers={name: value})
+    assert b"BadDigest" in wrong.body and await keys(cell) == [b"k"]
+
+
+def completion(*parts: tuple[int, str]) -> bytes:
+    """A CompleteMultipartUpload document."""
+    rows = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in parts)
+    return f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
+
+
+async def begun(cell, key: str, **headers: str) -> str:
+    """The id of a new upload."""
+    answer = await cell.caller.send("POST", f"/bkt/{key}", query="uploads", headers=headers)
+    assert answer.status == 200, answer.body
+    return answer.body.partition(b"<UploadId>")[2].partition(b"</UploadId>")[0].decode()
+
+
+async def test_part_of_an_upload_without_algorithm_may_bring_any_checksum(make_cell):
+    """It is verified and shown, while the object's CRC64NVME is combined from what is kept."""
+    cell = await make_cell()
+    answer = await cell.caller.send("POST", "/bkt/m", query="uploads")
+    upload = answer.body.partition(b"<UploadId>")[2].partition(b"</UploadId>")[0].decode()
+    value = encode(hashlib.sha1(b"part").digest())
+    query = f"partNumber=1&uploadId={upload}"
+    wrong = await cell.caller.send("PUT", "/bkt/m", b"qart", query=query, headers={"x-amz-checksum-sha1": value})
+    assert b"BadDigest" in wrong.body
+    part = await cell.caller.send("PUT", "/bkt/m", b"part", query=query, headers={"x-amz-checksum-sha1": value})
+    assert part.status == 200 and part.headers["x-amz-checksum-sha1"] == value
+    document = completion((1, part.headers["etag"]))
+    done = await cell.caller.send("POST", "/bkt/m", document, query=f"uploadId={upload}")
+    crc = ALGORITHMS["CRC64NVME"].new()
+    crc.update(b"part")
+    assert f"<ChecksumCRC64NVME>{encode(crc.digest())}</ChecksumCRC64NVME>".encode() in done.body
+
+
+async def test_copy_source_must_belong_to_the_caller_and_expected_owner(make_cell):
+    """x-amz-source-expected-bucket-owner of another account is AccessDenied, for copies of objects and of parts."""
+    cell = await make_cell()
+    await cell.caller.send("PUT", "/bkt/k", b"abc")
+    headers = {"x-amz-copy-source": "bkt/k", "x-amz-source-expected-bucket-owner": "999999999999"}
+    answer = await cell.caller.send("PUT", "/bkt/copy", headers=headers)
+    assert answer.status == 403 and await keys(cell) == [b"k"]
+    answer = await cell.caller.send("POST", "/bkt/m", query="uploads")
+    upload = answer.body.partition(b"<UploadId>")[2].partition(b"</UploadId>")[0].decode()
+    answer = await cell.caller.send("PUT", "/bkt/m", query=f"partNumber=1&uploadId={upload}", headers=headers)
+    assert answer.status == 403
+
+
+async def test_delete_objects_shares_commits(make_cell):
+    """A thousand keys need a few commits, not a thousand."""
+    cell = await make_cell()
+    objects = "".join(f"<Object><Key>k{number}</Key></Object>" for number in range(1000))
+    for number in range(1000):
+        if number % 10 == 0:
+            await cell.caller.send("PUT", f"/bkt/k{number}", b"")
+    document = f"<Delete>{objects}</Delete>".encode()
+    head = (await cell.metadata._storage.state(cell.metadata._tablet)).head
+    digest = base64.b64encode(hashlib.md5(document).digest()).decode()
+    answer = await cell.caller.send("POST", "/bkt", document, query="delete", headers={"content-md5": digest})
+    assert answer.status == 200 and answer.body.count(b"<Deleted>") == 1000 and await keys(cell) == []
+    assert (await cell.metadata._storage.state(cell.metadata._tablet)).head - head <= 20
+
+
+async def test_completion_checks_what_the_client_claims(make_cell):
+    """Size, checksum and checksum type that differ are refused, the upload stays open; the right ones are accepted."""
+    cell = await make_cell()
+    named = {"x-amz-checksum-algorithm": "CRC32C", "x-amz-checksum-type": "FULL_OBJECT"}
+    upload = await begun(cell, "m", **named)
+    crc = ALGORITHMS["CRC32C"].new()
+    crc.update(b"part")
+    value = encode(crc.digest())
+    query = f"partNumber=1&uploadId={upload}"
+    part = await cell.caller.send("PUT", "/bkt/m", b"part", query=query, headers={"x-amz-checksum-crc32c": value})
+    document, query = completion((1, part.headers["etag"])), f"uploadId={upload}"
+    for headers, code in (
+        ({"x-amz-mp-object-size": "5"}, b"InvalidRequest"),
+        ({"x-amz-checksum-crc32c": "AAAAAA=="}, b"BadDigest"),
+        ({"x-amz-checksum-type": "COMPOSITE"}, b"InvalidRequest"),
+        ({"x-amz-checksum-sha1": encode(bytes(20))}, b"InvalidRequest"),
+    ):
+        answer = await cell.caller.send("POST", "/bkt/m", document, query=query, headers=headers)
+        assert answer.status == 400 and code in answer.body, headers
+    headers = {"x-amz-mp-object-size": "4", "x-amz-checksum-crc32c": value, "x-amz-checksum-type": "FULL_OBJECT"}
+    answer = await cell.caller.send("POST", "/bkt/m", document, query=query, headers=headers)
+    assert answer.status == 200 and f"<ChecksumCRC32C>{value}<".encode() in answer.body
+
+
+@pytest.mark.parametrize("span", [(0, 0), (5, 131_076), (1_048_570, 3_000_001), (0, 4_999_999), (4_999_999, 4_999_999)])
+async def test_ranges_of_a_source_are_copied_exactly(make_cell, span):
+    """Whatever chunks the bytes come in and whatever pieces they go to."""
+    cell = await make_cell(piece_bytes=700_001)
+    data = bytes(range(256)) * 19_532
+    data = data[:5_000_000]
+    await cell.caller.send("PUT", "/bkt/from", data)
+    upload = await begun(cell, "to")
+    first, last = span
+    headers = {"x-amz-copy-source": "/bkt/from", "x-amz-copy-source-range": f"bytes={first}-{last}"}
+    part = await cell.caller.send("PUT", "/bkt/to", query=f"partNumber=1&uploadId={upload}", headers=headers)
+    etag = hashlib.md5(data[first : last + 1]).hexdigest()
+    assert part.status == 200 and etag.encode() in part.body
+    done = await cell.caller.send("POST", "/bkt/to", completion((1, etag)), query=f"uploadId={upload}")
+    assert done.status == 200
+    assert (await cell.caller.send("GET", "/bkt/to")).body == data[first : last + 1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 70_000), max_size=6),
+    targets=st.lists(st.integers(1, 90_000), min_size=1, max_size=8),
+)
+async def test_framing_is_removed_whatever_the_sizes(sizes, targets):
+    """Chunks and receive buffers of any sizes: the payload comes out whole, in order, and ends."""
+    pieces = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    total = sum(sizes)
+    decoder = ChunkedDecoder(Streaming(signed=False, trailer=True), decoded_length=total)
+    source = ChunkedSource(MemoryBody(framed, arrived=False), total, decoder)
+    got, turn = b"", 0
+    while len(got) < total:
+        target = bytearray(min(targets[turn % len(targets)], total - len(got)))
+        count = await source.receive(memoryview(target))
+        assert count == len(target)
+        got += target
+        turn += 1
+    assert got == b"".join(pieces)
+    assert await source.receive(memoryview(bytearray(1))) == 0
+    assert await source.finish() == {}

@@ -6,7 +6,7 @@ HEAD never touches storage (but for the part index of an object in manifest form
 #48, #54.
 """
 
-from drystone_core.errors import ErrorCode, Refused
+from drystone_core.errors import Damaged, ErrorCode, Refused, Stale, Unavailable
 from drystone_core.objects import Bucket, Checksum, ObjectVersion, Versioning
 from drystone_gateway.http.messages import Response
 from drystone_gateway.operations.answers import error_response
@@ -77,7 +77,10 @@ async def _body(
 ) -> Response:
     gateway = call.gateway
     if version.manifest is None:
-        data = gateway.storage.read_now(version.blobs, start, length)
+        try:
+            data = gateway.storage.read_now(version.blobs, start, length)
+        except (Damaged, Stale, Unavailable):
+            data = None  # the stream looks again where the bytes are now
         if data is not None:
             return Response(status, head, data)
     stream = ObjectStream(

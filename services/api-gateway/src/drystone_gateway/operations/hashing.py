@@ -112,6 +112,12 @@ class BodyHashes:
             self._requested.with_trailers(trailers).verify(self._promised.digest())
         return Checksum(self._algorithm.name, encode(self._checksum.digest()))
 
+    def promised(self) -> Checksum | None:
+        """The checksum the client brought, to be shown to it; None when it brought none."""
+        if self._requested is None:
+            return None
+        return Checksum(self._requested.algorithm.name, encode(self._promised.digest()))
+
 
 def body_hashes(headers: Mapping[str, str], payload: PayloadMode) -> BodyHashes:
     """Digests for a PUT: the checksum it brings, or the default one."""

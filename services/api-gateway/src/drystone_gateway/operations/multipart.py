@@ -17,7 +17,7 @@ from drystone_gateway.operations.hashing import part_hashes
 from drystone_gateway.operations.ingest import Naming, Stored, ingest
 from drystone_gateway.operations.write_ids import WriteIds
 from drystone_gateway.s3 import listing, xml_out
-from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, requested_checksum, upload_checksum
+from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, upload_checksum
 from drystone_gateway.s3.headers import system_metadata, user_metadata
 from drystone_gateway.s3.ranges import ByteRange, parse_copy_range, parse_part_number
 
@@ -54,7 +54,6 @@ async def upload_part(call: Call) -> Response:
     headers = s3.headers
     number = parse_part_number(s3.query["partNumber"])
     source = body_source(call, gateway.settings.limits.put_bytes)
-    requested = requested_checksum(headers)
     bucket = await call.bucket()
     upload = await open_upload(call, bucket)
     hashes = part_hashes(headers, call.caller.payload, upload.checksum_algorithm)
@@ -63,12 +62,9 @@ async def upload_part(call: Call) -> Response:
     stored = await ingest(gateway, source, hashes, naming)
     await _commit(call, bucket, upload, naming, stored, ids)
     head = b'ETag: "%s"\r\n' % stored.etag.encode()
-    shown = requested.algorithm.name if requested is not None else ""
-    if stored.checksum.algorithm == shown or upload.checksum_algorithm:
-        algorithm = ALGORITHMS[stored.checksum.algorithm]
-        head += f"{algorithm.header}: {stored.checksum.value}\r\n".encode()
-    elif requested is not None and requested.expected:
-        head += f"{requested.algorithm.header}: {requested.expected}\r\n".encode()
+    shown = hashes.promised() or (stored.checksum if upload.checksum_algorithm else None)
+    if shown is not None:
+        head += f"{ALGORITHMS[shown.algorithm].header}: {shown.value}\r\n".encode()
     return Response(200, head)
 
 

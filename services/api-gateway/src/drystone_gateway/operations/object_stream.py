@@ -8,8 +8,7 @@ Invariants
   O3  Every chunk taken from storage is handed on, or released here.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import cast
+from collections.abc import AsyncIterator
 
 from drystone_core.errors import Damaged, DrystoneError, Stale, Unavailable
 from drystone_core.objects import ObjectVersion
@@ -112,5 +111,6 @@ class ObjectStream:
 
     async def _drop(self) -> None:
         chunks, self._chunks = self._chunks, None
-        if isinstance(chunks, AsyncGenerator):
-            await cast("AsyncGenerator[ReadChunk, None]", chunks).aclose()
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
