@@ -9,6 +9,7 @@ import pytest
 
 from drystone_core.ids import DiskId
 from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
+from drystone_metadata.store.embedded.database import VFS, load_checksum_vfs
 from drystone_metadata.store.ports import RowKey
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.disks import RealDisk
@@ -78,7 +79,23 @@ class DirectoryHarness:
         self.lanes.clear()
 
     def damage(self, key: RowKey) -> bool:
-        return False
+        """In memory and in every member's file, past the page checksums: only the row's own seal can tell."""
+        assert self.storage is not None
+        for layer in self.storage._overlay.layers:
+            value = layer.rows.get(key)
+            if value is not None:
+                layer.rows[key] = bytes((value[0] ^ 1,)) + value[1:]
+        for path in self.roots:
+            if (path / "meta" / "member.db").exists():
+                connection = apsw.Connection(str(path / "meta" / "member.db"), vfs=VFS)
+                connection.set_busy_timeout(5000)
+                for (value,) in connection.execute(
+                    "SELECT value FROM rows WHERE (kind, key, seq) = (?, ?, ?)", key
+                ).fetchall():
+                    new = bytes((value[0] ^ 1,)) + value[1:]
+                    connection.execute("UPDATE rows SET value=? WHERE (kind, key, seq) = (?, ?, ?)", (new, *key))
+                connection.close()
+        return True
 
 
 class TestEmbedded(TabletStorageContract):
@@ -102,7 +119,5 @@ class TestEmbeddedWithTinyLayers(TabletStorageContract):
 
 def test_checksum_vfs_is_not_the_default_for_others() -> None:
     """Loading the checksum VFS leaves SQLite's default as it was."""
-    from drystone_metadata.store.embedded.database import VFS, load_checksum_vfs
-
     load_checksum_vfs()
     assert VFS in apsw.vfs_names() and apsw.vfs_names()[0] != VFS

@@ -7,6 +7,7 @@ Invariants
   K3  A rebuild's step copies rows of a file that is at least as far as the new one: replaying the layers in order over
       such a copy ends in the exact state (changes are absolute), as soon as the new file has passed the last source's index.
   K4  A distrusted file is set aside only when another member's passed quick_check; the last one serves what it can.
+  K5  A rebuilt file counts as complete only when everything copied into it is fsynced.
 """
 
 import asyncio
@@ -318,16 +319,19 @@ class Keeper:
                     )
                     member.distrusted = False
             self.say("metadata.rebuild_began", disk=member.disk_id)
-            while member.applied is not None and member.applied.copied is not None:
+            while (applied := member.applied) is not None and not applied.complete:
                 if member.standing is not Standing.MEMBER:
                     return
-                if not await self._copy_step(member):
+                if applied.copied is not None and applied.copied < END:
+                    moved = await self._copy_step(member)
+                elif applied.index < applied.copied_index:
+                    async with self._lock:
+                        self._freeze()
+                    moved = False
+                else:
+                    moved = await self._finish(member)
+                if not moved:
                     self._wake()
-                await self._clock.sleep(self._settings.copy_pause)
-            async with self._lock:
-                self._freeze()
-            while not member.serves and member.standing is Standing.MEMBER:
-                self._wake()
                 await self._clock.sleep(self._settings.copy_pause)
             await self._lanes.run(member.unit.background, member.forget_aside)
             self.say("metadata.rebuild_ended", disk=member.disk_id)
@@ -335,6 +339,19 @@ class Keeper:
             self._disk_failed(member, f"rebuild: {error!r}")
         finally:
             member.rebuilding = False
+
+    async def _finish(self, member: Member) -> bool:
+        """All is copied and the layers have caught up: complete, once that is durable (K5)."""
+        async with member.gate:
+            database, applied = member.db, member.applied
+            if database is None or applied is None or applied.copied is None:
+                return False
+            done = replace(applied, copied=None)
+            call = partial(member.finish, done)
+            if not await self._lanes.run(member.unit.background, call, deadline=self._deadline()):
+                return False
+            member.applied, member.durable_index = done, done.index
+            return True
 
     async def _copy_step(self, member: Member) -> bool:
         """Copy the next rows; False when no file is far enough to copy from."""
@@ -347,7 +364,7 @@ class Keeper:
             limit, at = self._settings.copy_rows, applied.copied
             rows: list[tuple[RowKey, bytes]] = []
             feed: list[FeedRow] = []
-            done: RowKey | None
+            done: RowKey
             try:
                 if at.kind == 0:
                     copied = int.from_bytes(at.seq, "big")
@@ -358,7 +375,7 @@ class Keeper:
                     index, rows = await self._lanes.run(
                         source.unit.reading, partial(source.db.rows, at, END, limit, inline=False)
                     )
-                    done = after(rows[-1][0]) if len(rows) == limit else None
+                    done = after(rows[-1][0]) if len(rows) == limit else END
             except (apsw.Error, OSError) as error:
                 self.read_failed(source, error)
                 return False

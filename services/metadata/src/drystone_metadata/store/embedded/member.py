@@ -186,6 +186,16 @@ class Member:
             self.journal.recycle(durable)
         return durable
 
+    def finish(self, applied: Applied) -> bool:
+        """Make a rebuilt file complete; False when a reader kept it from being made durable now."""
+        db = self.db
+        if db is None:
+            raise OSError("no metadata file")
+        if not db.checkpoint():
+            return False
+        db.note(applied)
+        return db.checkpoint()
+
     def drop_db(self) -> None:
         """Close the file's connections, whatever state they are in."""
         db, self.db, self.applied = self.db, None, None
