@@ -39,7 +39,11 @@ def name_of(path: Path) -> str:
 
 def over(found: dict[str, int], allowed: dict[str, int]) -> list[str]:
     """What is longer than it may be."""
-    return [f"{name}: {count} (allowed {allowed.get(name, 0)})" for name, count in found.items() if count > allowed.get(name, 0)]
+    return [
+        f"{name}: {count} (allowed {allowed.get(name, 0)})"
+        for name, count in found.items()
+        if count > allowed.get(name, 0)
+    ]
 
 
 def test_modules_are_at_most_five_hundred_lines() -> None:
