@@ -161,6 +161,32 @@ async def test_two_directories_removed_under_the_node(bench: RealBench) -> None:
     await bench.node.stop()
 
 
+async def test_a_retired_volume_gives_its_space_back_at_once(bench: RealBench) -> None:
+    """No descriptor stays open on a deleted shard file: the file system frees its bytes."""
+    await bench.start()
+    await bench.put(MIB)
+    await bench.check_all()
+    await bench.node.drain()
+    await bench.check_all()
+    (volume,) = await bench.node.freer.closed_volumes()
+    assert (await bench.node.freer.volume_names(volume)).complete
+    assert await bench.node.freer.retire(volume) > MIB
+    assert [
+        name for name in await asyncio.to_thread(_open_files) if name.endswith("(deleted)") and "volumes/" in name
+    ] == []
+    await bench.node.stop()
+
+
+def _open_files() -> list[str]:
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+        except FileNotFoundError:
+            continue
+    return found
+
+
 def _swap(path: str) -> None:
     os.rename(path, path + ".away")
     os.mkdir(path)

@@ -191,6 +191,7 @@ class StorageNode:
 
     async def _append_piece(self, piece: Piece) -> StripedExtent:
         for _ in range(self._settings.open.tries):
+            self._pieces.tick()
             appender = await self._pieces.usable()
             try:
                 return await appender.append_piece(piece)

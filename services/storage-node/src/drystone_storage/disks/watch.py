@@ -137,6 +137,12 @@ class DiskWatch:
             return True
         return state is DiskState.HEALTHY and watched.avoid_until <= now
 
+    def written(self, unit: DiskUnit, size: int) -> None:
+        """So many bytes went to the disk; the next look tells exactly."""
+        watched = self._disks.get(unit.disk_id)
+        if watched is not None:
+            watched.free = max(0, watched.free - size)
+
     def crowded(self, unit: DiskUnit) -> bool:
         """Below its reserve: nothing more is appended."""
         watched = self._disks.get(unit.disk_id)

@@ -71,6 +71,8 @@ class OpenVolumes:
         self._opening: asyncio.Task[Appender | Unavailable] | None = None
         self._sparing = False
         self._stopped = False
+        self._accounted: tuple[Volume | None, int] = (None, 0)
+        """The volume whose writes were last taken off the disks' free space, and its end then."""
 
     async def usable(self) -> Appender:
         """The appender to use now, of a new volume when the present one takes nothing more."""
@@ -93,6 +95,7 @@ class OpenVolumes:
         if current is None or self._stopped:
             return
         volume = current.volume
+        self._account(volume)
         if any(slot is None or self._unwelcome(slot.unit) for slot in volume.slots):
             self._leave()
         elif not current.usable:
@@ -101,6 +104,17 @@ class OpenVolumes:
             if volume.end * volume.profile.k >= self._limit * self._settings.spare_at:
                 self._sparing = True
                 self._world.background.once(f"{self._name}.spare", self._make_spare())
+
+    def _account(self, volume: Volume) -> None:
+        """What was written since the last look at the disks is not free any more."""
+        known, written = self._accounted
+        if known is not volume:
+            written = 0
+        self._accounted = (volume, volume.end)
+        if volume.end > written:
+            for slot in volume.slots:
+                if slot is not None:
+                    self._watch.written(slot.unit, volume.end - written)
 
     async def stop(self) -> None:
         """Take nothing more; close what is open."""

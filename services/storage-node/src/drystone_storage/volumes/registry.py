@@ -110,7 +110,9 @@ class VolumeRegistry:
     def replace_slot(self, volume: Volume, slot: int, unit: DiskUnit) -> None:
         """The slot's file now lies (rebuilt, verified, renamed) on `unit`."""
         file = CachedFile(unit.disk, shard_name(volume.volume_id, slot), self._cache(unit))
-        volume.slots[slot] = Slot(slot, unit, file)
+        old, volume.slots[slot] = volume.slots[slot], Slot(slot, unit, file)
+        if old is not None:
+            old.file.close()
         self.bad.pop(SlotPlace(volume.volume_id, slot), None)
 
     def disk_is_back(self, unit: DiskUnit) -> None:
@@ -123,6 +125,7 @@ class VolumeRegistry:
             for index, slot in enumerate(volume.slots):
                 if slot is not None and slot.unit is unit:
                     volume.slots[index] = None
+                    slot.file.close()
         self.bad = {at: bad for at, bad in self.bad.items() if bad.unit is not unit}
 
     def settle(self, volume: Volume) -> None:
@@ -147,6 +150,9 @@ class VolumeRegistry:
         slots = [slot for slot in volume.slots if slot is not None and slot.unit.state is not DiskState.FAILED]
         removals = [(s.unit.lane, partial(remove_shard, s.unit.disk, volume.volume_id, s.index)) for s in slots]
         await self._lanes.scatter(removals, deadline=deadline)
+        for each in volume.slots:
+            if each is not None:
+                each.file.close()  # an open descriptor would keep the space
 
     def _cache(self, unit: DiskUnit) -> FileCache:
         cache = self._caches.get(unit.disk_id)
