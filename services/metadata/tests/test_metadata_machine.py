@@ -47,8 +47,8 @@ class MemoryMachine(MetadataMachine):
 
 TestMetadataOverMemory = MemoryMachine.TestCase
 TestMetadataOverMemory.settings = settings(
-    max_examples=40,
-    stateful_step_count=25,
+    max_examples=150,
+    stateful_step_count=30,
     deadline=None,
     database=None,
     phases=[Phase.generate],

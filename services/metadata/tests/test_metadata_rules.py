@@ -281,7 +281,7 @@ async def test_former_owner_writes_nothing() -> None:
         async with running(Rig(rig.tablets, rig.clock)) as present:
             await present.mutate(DeleteObject(write_id=rig.id(), bucket="bkt", key=Key(b"k")))
             with pytest.raises(Unavailable):
-                await service.mutate(rig.put(conditions=Preconditions(if_none_match=True)))
+                await service.mutate(DeleteObject(write_id=rig.id(), bucket="bkt", key=Key(b"k")))
             with pytest.raises(Unavailable):
                 await service.mutate(rig.put())
             with pytest.raises(Refused):
@@ -320,6 +320,14 @@ async def test_damaged_row_is_no_missing_object() -> None:
             await service.object("bkt", Key(b"k"))
         with pytest.raises(Damaged):
             await service.list_objects("bkt")
+        read = rig.storage.read
+
+        async def verified(tablet: Any, keys: Any) -> Any:
+            if address in keys:
+                raise Damaged("ordered by the test")
+            return await read(tablet, keys)
+
+        rig.storage.read = verified  # type: ignore[method-assign]
         bad, good = await asyncio.gather(
             service.mutate(rig.put(conditions=Preconditions(if_none_match=True))),
             service.mutate(rig.put(b"healthy")),
