@@ -53,7 +53,7 @@ class Client:
             assert state.head == self.head + 1 and self.maybe is not None
             assert found == self.maybe
         self.sure, self.head, self.maybe = found, state.head, None
-        keys = sorted(self.sure) + [RowKey(9, b"absent")]
+        keys = [*sorted(self.sure), RowKey(9, b"absent")]
         assert await storage.read(CELL_TABLET, keys) == [self.sure.get(key) for key in keys]
 
     async def run(self, storage: EmbeddedStorage, commits: int) -> None:

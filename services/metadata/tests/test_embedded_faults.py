@@ -78,7 +78,7 @@ def redundant(storage: EmbeddedStorage) -> bool:
 
 @pytest.mark.parametrize(("disks", "m"), [(3, 1), (5, 2)])
 async def test_any_m_disks_lost_live_and_at_restart(make: Callable[..., EmbeddedCell], disks: int, m: int) -> None:
-    """With any m disks lost, the primary included, reads go on, and at the next start too; writes where m+1 are left."""
+    """With any m disks lost, the primary included, reads go on, at the next start too; writes where m+1 are left."""
     for lost in itertools.combinations(range(disks), m):
         cell, writer = make(disks, m), Writer()
         storage = await cell.start()
@@ -152,7 +152,7 @@ async def test_below_m_plus_1_disks_reads_go_on_and_writes_are_refused(make: Cal
 
 
 async def test_stale_member_is_not_believed(make: Callable[..., EmbeddedCell]) -> None:
-    """A member that was dropped, alone with disks that never were members, is refused; beside a newer one it is ignored."""
+    """A member that was dropped, without a newer one is refused; beside a newer one it is ignored."""
     cell, writer = make(4, 1), Writer()
     storage = await cell.start()
     await writer.begin(storage)
@@ -237,7 +237,7 @@ async def test_want_of_space_drops_nobody(make: Callable[..., EmbeddedCell]) -> 
 
 
 async def test_full_disk_under_sqlite_drops_nobody_and_heals(make: Callable[..., EmbeddedCell]) -> None:
-    """R10: SQLITE_FULL in a background write is no fault: reads go on, commits go on within the bound, then answer 507."""
+    """R10: SQLITE_FULL in a background write is no fault: reads go on, commits too within the bound, then 507."""
     cell, writer = make(2, 1), Writer()
     storage = await cell.start()
     await writer.begin(storage)
@@ -367,7 +367,7 @@ async def test_flipped_bits_in_one_journal_are_healed_from_another(make: Callabl
 
 
 async def test_a_gap_in_every_journal_is_told(make: Callable[..., EmbeddedCell]) -> None:
-    """A record in the middle that no member holds any more stops the start: acknowledged commits are not cut off silently."""
+    """A record in the middle that no member holds stops the start: nothing acknowledged is cut off silently."""
     cell, writer = make(2, 1), Writer()
     storage = await cell.start()
     await writer.begin(storage)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded metadata journal, format 1: segment headers, records, and what records say. Byte tables: docs/formats/journal.md.
+"""The embedded metadata journal, format 1: segment headers, records, what they say. Bytes: docs/formats/journal.md.
 
 Invariants
   J1  Segment headers and records begin on 4 KiB boundaries; no block that holds a durable record is written again.
@@ -152,7 +152,7 @@ def encode_record(
 def decode_records(data: bytes, header: SegmentHeader) -> list[Record]:
     """All valid records of a segment file's content.
 
-    Invalid blocks (never written, torn, rotten) are passed over: whether something is missing shows when the chain is walked.
+    Invalid blocks (never written, torn, rotten) are passed over: what is missing shows when the chain is walked.
     """
     records: list[Record] = []
     view = memoryview(data)

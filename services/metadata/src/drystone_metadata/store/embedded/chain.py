@@ -8,7 +8,7 @@ Invariants
       appended (docs/adr: a smaller set could not be told from a lost one at the next start), reads go on.
   C3  A member is dropped for an error of its disk, or for lateness when another member has answered; all late = wait.
       Want of space, memory or descriptors drops nobody.
-  C4  A member that was dropped for lateness may still have a write under way: its files are not used again by this process.
+  C4  A member that was dropped for lateness may still have a write under way: this process does not use its files again.
 One caller at a time: the storage's commit lock.
 """
 
@@ -67,7 +67,7 @@ class Chain:
         self.doubtful = True
         """A new term is needed before anything is appended."""
         self.in_doubt = False
-        """A record was refused that a member may hold: only a new term (or the next start) decides that it is not there."""
+        """A refused record may be on some member: only a new term (or the next start) decides what counts."""
         self.joined: list[Member] = []
         """Members of the set whose files must be made; the storage takes them from here."""
         self._writes: list[tuple[Lane, Callable[[bytes, int, bytes], None]]] = []
@@ -88,7 +88,7 @@ class Chain:
         self.doubtful = True
 
     async def append(self, kind: RecordKind, payload: bytes) -> None:
-        """Durable on every member when it returns. Unavailable: it may be on some, but the next term will not hold it."""
+        """Durable on every member when it returns. Unavailable: some may hold it, the next term will not."""
         while True:
             if self.doubtful:
                 await self.new_term("unsettled")

@@ -2,7 +2,7 @@
 """A member's SQLite file. Format: docs/formats/member.md.
 
 Invariants
-  D1  Rows, feed and `applied` change in one transaction: the file always is the exact state after record `applied.index`
+  D1  Rows, feed and `applied` change in one transaction: the file is the exact state after record `applied.index`
       (while `applied.copied` is set: of the rows up to there; see rebuild.py).
   D2  Every page carries a checksum from the first database on (SQLite's cksumvfs), `applied` a CRC32C of its own, and
       every row's value the seal of drystone_core.formats.rowseal.
@@ -33,7 +33,12 @@ CREATE TABLE rows(kind INTEGER, key BLOB, seq BLOB, value BLOB NOT NULL, PRIMARY
 CREATE TABLE feed(seq INTEGER PRIMARY KEY, batch_id BLOB NOT NULL, record BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
-_PRAGMAS = "PRAGMA journal_mode=wal; PRAGMA synchronous=normal; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=67108864"
+_PRAGMAS = """
+PRAGMA journal_mode=wal;
+PRAGMA synchronous=normal;
+PRAGMA wal_autocheckpoint=0;
+PRAGMA journal_size_limit=67108864;
+"""
 _ROW = "SELECT value FROM rows WHERE kind=? AND key=? AND seq=?"
 _ROWS = (
     "SELECT kind, key, seq, value FROM rows WHERE (kind, key, seq) >= (?, ?, ?) AND (kind, key, seq) < (?, ?, ?)"
@@ -69,7 +74,7 @@ class Applied:
 
 
 def is_file_fault(error: apsw.Error, connection: apsw.Connection | None) -> bool:
-    """Whether an SQLite error speaks against the file (or its disk), not for want of space, memory or descriptors (R10)."""
+    """Whether an error speaks against the file or its disk: want of space, memory or descriptors does not (R10)."""
     if isinstance(error, apsw.FullError | apsw.NoMemError | apsw.BusyError | apsw.InterruptError):
         return False
     number = connection.system_errno if connection is not None else 0
@@ -87,7 +92,7 @@ def load_checksum_vfs() -> None:
 
 
 class Database:
-    """The connections to one member's file: a writer (background lane), a reader for the loop, one for the reading lane."""
+    """The connections to one file: a writer (background lane), a reader for the loop, one for the reading lane."""
 
     __slots__ = ("_long", "_loop", "_writer", "path")
 

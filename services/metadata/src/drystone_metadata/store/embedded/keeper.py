@@ -3,9 +3,9 @@
 
 Invariants
   K1  A file changes only while its member's `gate` is held, and only by layers in order or by a rebuild's steps.
-  K2  Layers leave memory when every member's file has them; a member that cannot keep up is dropped, so memory is bounded.
+  K2  Layers leave memory when every member's file has them; who cannot keep up is dropped: memory is bounded.
   K3  A rebuild's step copies rows of a file that is at least as far as the new one: replaying the layers in order over
-      such a copy ends in the exact state (changes are absolute), as soon as the new file has passed the last source's index.
+      such a copy ends in the exact state (changes are absolute), once the new file has passed the last source's index.
   K4  A distrusted file is set aside only when another member's passed quick_check; the last one serves what it can.
   K5  A rebuilt file counts as complete only when everything copied into it is fsynced.
 """
@@ -99,7 +99,7 @@ class Keeper:
         return len(self._overlay.layers) > self._settings.layers_most
 
     async def room(self) -> None:
-        """Wait until there is room for a layer; Unavailable when that takes too long (no space for SQLite, slow disks)."""
+        """Wait until there is room for a layer; Unavailable when that takes too long (no space, slow disks)."""
         deadline = self._clock.monotonic() + self._settings.disk_deadline
         while self.crowded:
             left = deadline - self._clock.monotonic()

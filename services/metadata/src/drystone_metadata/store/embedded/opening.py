@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The start of an embedded cell: look at every disk, conclude (recovery.py), make ready what the storage goes on from."""
+"""The start of an embedded cell: look at every disk, conclude (recovery.py), make ready what goes on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

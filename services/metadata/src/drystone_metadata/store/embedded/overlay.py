@@ -3,8 +3,8 @@
 
 Invariants
   O1  Layers are ordered by index and cover without gaps everything after the last index all members have applied.
-  O2  A layer is the net effect of its records: applying it to any state between its first and last record (or before the
-      first, or again) gives the state at its last.
+  O2  A layer is the net effect of its records: applying it to any state between its first and last record (or
+      before the first, or again) gives the state at its last.
   O3  So a reader that asks the layers from new to old, and only then any member's SQLite file, sees the head,
       whatever part of the layers that file holds already.
 """
@@ -216,7 +216,7 @@ class Overlay:
         return any(layer.cleared for layer in self.layers)
 
     def range(self, start: RowKey, end: RowKey, most: int) -> tuple[dict[RowKey, bytes | None], RowKey]:
-        """(what the layers say of start <= row < bound, the bound): `end`, or less when a layer holds over `most` rows there."""
+        """(what the layers say of start <= row < bound, the bound): less than `end` where a layer holds `most` rows."""
         newest_first = []
         bound = end
         for layer in reversed(self.layers):

@@ -3,9 +3,9 @@
 
 Invariants
   R1  Every acknowledged record is in the journal or the SQLite file of every member of the newest set, and that set has
-      m+1 members: with at most m of the cell's disks missing, one of them is here, and the highest term seen is the newest.
-  R2  The tip is the record of the highest term, then index. It counts only when the chain of hashes leads from it back to
-      what some complete SQLite file has applied; a gap is damage to be told, never a shorter log.
+      m+1 members: with at most m of the cell's disks missing, one of them is here: the highest term seen is the newest.
+  R2  The tip is the record of the highest term, then index. It counts only when the chain of hashes leads from it
+      back to what some complete SQLite file has applied; a gap is damage to be told, never a shorter log.
   R3  What not all future members hold is written again in the new term (`again`), so that nothing is applied which a
       later start might not find.
 """
@@ -18,6 +18,11 @@ from drystone_core.formats.journal import GENESIS, Record
 from drystone_core.ids import DiskId
 from drystone_metadata.store.embedded.database import Applied
 from drystone_metadata.store.embedded.segments import Segment
+
+
+def genesis() -> Applied:
+    """The empty state every cell began with."""
+    return Applied(cluster="", disk=DiskId(""), index=0, term=0, hash=GENESIS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +50,12 @@ class Conclusion:
     """The highest seen."""
     members: tuple[DiskId, ...] = ()
     """The newest set."""
-    base: Applied = field(default_factory=lambda: genesis())
+    base: Applied = field(default_factory=genesis)
     """The complete file that is least far among those on the chain: the layers start there."""
     path: list[Record] = field(default_factory=list)
     """Records from the base to the tip."""
     common: int = 0
-    """The last index that all present members of the newest set hold; the records of `path` after it are written again."""
+    """The last index that all present members of the newest set hold; what follows in `path` is written again."""
     usable: frozenset[DiskId] = frozenset()
     """Disks whose SQLite file is on the chain (complete, or a rebuild that can go on)."""
     holders: frozenset[DiskId] = frozenset()
@@ -104,11 +109,6 @@ def conclude(seen: Sequence[Seen], *, disks: int, m: int, accept_loss: bool) -> 
         trusted=holders | usable,
         sets=sets,
     )
-
-
-def genesis() -> Applied:
-    """The empty state every cell began with."""
-    return Applied(cluster="", disk=DiskId(""), index=0, term=0, hash=GENESIS)
 
 
 def _bases(seen: Sequence[Seen]) -> dict[bytes, Applied]:

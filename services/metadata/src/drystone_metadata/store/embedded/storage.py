@@ -9,7 +9,7 @@ Invariants
   E3  One commit at a time; whoever is cancelled or told Unavailable in the middle of one leaves the chain doubtful, and
       the next commit begins a term in which that record is not.
   E4  Everything but the fields of `Member` that lanes own is touched on the loop only.
-Lanes: commits use the journal lanes; flushes, checkpoints and copies the background lanes; long reads the reading lanes.
+Lanes: commits use the journal lanes; flushes and copies the background lanes; long reads the reading lanes.
 """
 
 import asyncio
