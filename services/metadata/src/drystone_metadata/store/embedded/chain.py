@@ -8,7 +8,7 @@ Invariants
       appended (docs/adr: a smaller set could not be told from a lost one at the next start), reads go on.
   C3  A member is dropped for an error of its disk, or for lateness when another member has answered; all late = wait.
       Want of space, memory or descriptors drops nobody.
-  C4  A member that was dropped for lateness may still have a write under way: this process does not use its files again.
+  C4  A member that was dropped for lateness may still have a write under way: its files are not used again here.
 One caller at a time: the storage's commit lock.
 """
 
