@@ -2,12 +2,14 @@
 """RealDisk and RealFile on a real directory."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
 from drystone_runtime import disks
 from drystone_runtime.disks import RealDisk, check_name
+from drystone_runtime.limits import raise_open_files
 
 
 @pytest.fixture
@@ -128,3 +130,14 @@ def test_nothing_is_created_in_a_directory_without_its_guard(tmp_path: Path) -> 
     disk.open("identity", create=True).close()
     disk.open("volumes/a", create=True).close()
     assert disk.listdir("volumes") == ["a"]
+
+
+def test_the_limit_of_open_files_is_raised_not_lowered() -> None:
+    """What an ordinary process may have."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(before, 256), hard))
+        assert raise_open_files() >= before or raise_open_files() == 262_144
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= min(before, 262_144)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))

@@ -57,9 +57,12 @@ class Healer:
     async def wounds(self) -> Sequence[Wound]:
         """Slots that are missing or damaged and for which a disk to rebuild on exists now."""
         found: list[Wound] = []
+        bad = {at.volume for at in self._registry.bad}
         for number, volume in enumerate(self._registry.volumes()):
             if number % _VOLUMES_A_TURN == _VOLUMES_A_TURN - 1:
                 await self._world.clock.sleep(0)
+            if volume.volume_id not in bad and _whole(volume):
+                continue
             sick = self._sick(volume)
             if not sick:
                 continue
@@ -166,6 +169,14 @@ class Healer:
         disk_id = place_slot(self._watch.choices(size, leave_out=holders + filling), [])
         watched = self._watch.get(disk_id) if disk_id is not None else None
         return watched.unit if watched is not None else None
+
+
+def _whole(volume: Volume) -> bool:
+    """Every slot is on a disk at hand: the quick look that nearly all volumes pass."""
+    for slot in volume.slots:
+        if slot is None or slot.unit.state is DiskState.FAILED:
+            return False
+    return True
 
 
 class DiskHeldBack:

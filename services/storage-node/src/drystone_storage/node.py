@@ -36,6 +36,8 @@ from drystone_storage.world import World
 
 log = logging.getLogger(__name__)
 _TICK = 0.25
+_OTHER_FILES = 512
+"""Of the files the process may open, kept for connections, journals and the open volumes."""
 
 
 def build(settings: StorageSettings, world: World) -> "StorageNode":
@@ -49,7 +51,10 @@ class StorageNode:
     def __init__(self, *, settings: StorageSettings, world: World) -> None:
         self._settings, self._world = settings, world
         self.codecs = Codecs()
-        self.registry = VolumeRegistry(lanes=world.lanes, clock=world.clock, open_files=settings.open_files)
+        share = (world.open_files - _OTHER_FILES) // max(1, len(settings.paths))
+        self.registry = VolumeRegistry(
+            lanes=world.lanes, clock=world.clock, open_files=max(16, min(settings.open_files, share))
+        )
         self.watch = DiskWatch(
             lanes=world.lanes,
             clock=world.clock,

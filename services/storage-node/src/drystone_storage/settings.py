@@ -65,7 +65,7 @@ class StorageSettings:
     read_buffers: int = 64
     """1 MiB each."""
     open_files: int = 512
-    """Shard files kept open for reading, per disk."""
+    """Shard files kept open for reading, per disk; fewer when the process may not open that many."""
     scan_pause: float = 0.005
     """Seconds between two steps (256 records) of a reclaim scan."""
     append: AppendSettings = field(default_factory=AppendSettings)

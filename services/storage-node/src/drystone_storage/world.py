@@ -13,6 +13,7 @@ from drystone_runtime.clock import SystemClock
 from drystone_runtime.disks import RealDisk
 from drystone_runtime.entropy import SystemEntropy
 from drystone_runtime.lanes import LoopLanes, ThreadLane
+from drystone_runtime.limits import raise_open_files
 
 
 class Place(Disk, Protocol):
@@ -48,6 +49,8 @@ class World:
     """The directory at a path."""
     lane: Callable[[str], Lane]
     """A new lane with a name for people."""
+    open_files: int = 1024
+    """Files this process may hold open."""
 
 
 def real_world() -> World:
@@ -60,4 +63,5 @@ def real_world() -> World:
         background=Background(clock=clock),
         place=partial(RealDisk, guard=IDENTITY_NAME),
         lane=ThreadLane,
+        open_files=raise_open_files(),
     )
