@@ -80,6 +80,12 @@ class Cell:
         await self.metadata.start()
         self._committing = asyncio.ensure_future(self.metadata.run())
 
+    async def begin(self, key: str, **headers: str) -> str:
+        """The id of a new upload of `key` in `bkt`."""
+        answer = await self.caller.send("POST", f"/bkt/{key}", query="uploads", headers=headers)
+        assert answer.status == 200, answer.body
+        return answer.body.partition(b"<UploadId>")[2].partition(b"</UploadId>")[0].decode()
+
     async def stop(self) -> None:
         self._committing.cancel()
         await asyncio.gather(self._committing, return_exceptions=True)

@@ -207,29 +207,6 @@ async def test_name_blobs_survive_beside_empty_and_completed_objects(make_cell):
     assert trailer.metadata == {"color": "blue"}
 
 
-async def test_copy_onto_itself_keeps_the_bytes(make_cell):
-    """REPLACE in an unversioned bucket writes no blob and keeps the uid (R6)."""
-    cell = await make_cell()
-    await cell.caller.send("PUT", "/bkt/k", b"abc", headers={"x-amz-meta-a": "1"})
-    before = await cell.metadata.object("bkt", Key(b"k"))
-    appends = cell.blobs.appends
-    headers = {"x-amz-copy-source": "/bkt/k", "x-amz-metadata-directive": "REPLACE", "x-amz-meta-b": "2"}
-    assert (await cell.caller.send("PUT", "/bkt/k", headers=headers)).status == 200
-    after = await cell.metadata.object("bkt", Key(b"k"))
-    assert after.uid == before.uid and after.blobs == before.blobs and after.metadata == {"b": "2"}
-    assert cell.blobs.appends == appends
-
-
-async def test_copy_of_damaged_bytes_names_nothing(make_cell):
-    """A source that cannot be read is no copy."""
-    cell = await make_cell()
-    await cell.caller.send("PUT", "/bkt/k", b"x" * LARGE)
-    version = await cell.metadata.object("bkt", Key(b"k"))
-    cell.blobs.faults.damaged.add(version.blobs[0].blob_id)
-    answer = await cell.caller.send("PUT", "/bkt/copy", headers={"x-amz-copy-source": "/bkt/k"})
-    assert answer.status == 500 and await keys(cell) == [b"k"]
-
-
 def signed_chunks(request, secret: str, data: bytes, step: int) -> bytes:
     """`data` as signed aws-chunked, continuing from the request's own signature."""
     fields = request.headers["authorization"]
@@ -364,50 +341,6 @@ async def test_newer_checksum_algorithms_are_verified(make_cell, algorithm):
     assert b"BadDigest" in wrong.body and await keys(cell) == [b"k"]
 
 
-def completion(*parts: tuple[int, str]) -> bytes:
-    """A CompleteMultipartUpload document."""
-    rows = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in parts)
-    return f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
-
-
-async def begun(cell, key: str, **headers: str) -> str:
-    """The id of a new upload."""
-    answer = await cell.caller.send("POST", f"/bkt/{key}", query="uploads", headers=headers)
-    assert answer.status == 200, answer.body
-    return answer.body.partition(b"<UploadId>")[2].partition(b"</UploadId>")[0].decode()
-
-
-async def test_part_of_an_upload_without_algorithm_may_bring_any_checksum(make_cell):
-    """It is verified and shown, while the object's CRC64NVME is combined from what is kept."""
-    cell = await make_cell()
-    answer = await cell.caller.send("POST", "/bkt/m", query="uploads")
-    upload = answer.body.partition(b"<UploadId>")[2].partition(b"</UploadId>")[0].decode()
-    value = encode(hashlib.sha1(b"part").digest())
-    query = f"partNumber=1&uploadId={upload}"
-    wrong = await cell.caller.send("PUT", "/bkt/m", b"qart", query=query, headers={"x-amz-checksum-sha1": value})
-    assert b"BadDigest" in wrong.body
-    part = await cell.caller.send("PUT", "/bkt/m", b"part", query=query, headers={"x-amz-checksum-sha1": value})
-    assert part.status == 200 and part.headers["x-amz-checksum-sha1"] == value
-    document = completion((1, part.headers["etag"]))
-    done = await cell.caller.send("POST", "/bkt/m", document, query=f"uploadId={upload}")
-    crc = ALGORITHMS["CRC64NVME"].new()
-    crc.update(b"part")
-    assert f"<ChecksumCRC64NVME>{encode(crc.digest())}</ChecksumCRC64NVME>".encode() in done.body
-
-
-async def test_copy_source_must_belong_to_the_caller_and_expected_owner(make_cell):
-    """x-amz-source-expected-bucket-owner of another account is AccessDenied, for copies of objects and of parts."""
-    cell = await make_cell()
-    await cell.caller.send("PUT", "/bkt/k", b"abc")
-    headers = {"x-amz-copy-source": "bkt/k", "x-amz-source-expected-bucket-owner": "999999999999"}
-    answer = await cell.caller.send("PUT", "/bkt/copy", headers=headers)
-    assert answer.status == 403 and await keys(cell) == [b"k"]
-    answer = await cell.caller.send("POST", "/bkt/m", query="uploads")
-    upload = answer.body.partition(b"<UploadId>")[2].partition(b"</UploadId>")[0].decode()
-    answer = await cell.caller.send("PUT", "/bkt/m", query=f"partNumber=1&uploadId={upload}", headers=headers)
-    assert answer.status == 403
-
-
 async def test_delete_objects_shares_commits(make_cell):
     """A thousand keys need a few commits, not a thousand."""
     cell = await make_cell()
@@ -421,48 +354,6 @@ async def test_delete_objects_shares_commits(make_cell):
     answer = await cell.caller.send("POST", "/bkt", document, query="delete", headers={"content-md5": digest})
     assert answer.status == 200 and answer.body.count(b"<Deleted>") == 1000 and await keys(cell) == []
     assert (await cell.metadata._storage.state(cell.metadata._tablet)).head - head <= 20
-
-
-async def test_completion_checks_what_the_client_claims(make_cell):
-    """Size, checksum and checksum type that differ are refused, the upload stays open; the right ones are accepted."""
-    cell = await make_cell()
-    named = {"x-amz-checksum-algorithm": "CRC32C", "x-amz-checksum-type": "FULL_OBJECT"}
-    upload = await begun(cell, "m", **named)
-    crc = ALGORITHMS["CRC32C"].new()
-    crc.update(b"part")
-    value = encode(crc.digest())
-    query = f"partNumber=1&uploadId={upload}"
-    part = await cell.caller.send("PUT", "/bkt/m", b"part", query=query, headers={"x-amz-checksum-crc32c": value})
-    document, query = completion((1, part.headers["etag"])), f"uploadId={upload}"
-    for headers, code in (
-        ({"x-amz-mp-object-size": "5"}, b"InvalidRequest"),
-        ({"x-amz-checksum-crc32c": "AAAAAA=="}, b"BadDigest"),
-        ({"x-amz-checksum-type": "COMPOSITE"}, b"InvalidRequest"),
-        ({"x-amz-checksum-sha1": encode(bytes(20))}, b"InvalidRequest"),
-    ):
-        answer = await cell.caller.send("POST", "/bkt/m", document, query=query, headers=headers)
-        assert answer.status == 400 and code in answer.body, headers
-    headers = {"x-amz-mp-object-size": "4", "x-amz-checksum-crc32c": value, "x-amz-checksum-type": "FULL_OBJECT"}
-    answer = await cell.caller.send("POST", "/bkt/m", document, query=query, headers=headers)
-    assert answer.status == 200 and f"<ChecksumCRC32C>{value}<".encode() in answer.body
-
-
-@pytest.mark.parametrize("span", [(0, 0), (5, 131_076), (1_048_570, 3_000_001), (0, 4_999_999), (4_999_999, 4_999_999)])
-async def test_ranges_of_a_source_are_copied_exactly(make_cell, span):
-    """Whatever chunks the bytes come in and whatever pieces they go to."""
-    cell = await make_cell(piece_bytes=700_001)
-    data = bytes(range(256)) * 19_532
-    data = data[:5_000_000]
-    await cell.caller.send("PUT", "/bkt/from", data)
-    upload = await begun(cell, "to")
-    first, last = span
-    headers = {"x-amz-copy-source": "/bkt/from", "x-amz-copy-source-range": f"bytes={first}-{last}"}
-    part = await cell.caller.send("PUT", "/bkt/to", query=f"partNumber=1&uploadId={upload}", headers=headers)
-    etag = hashlib.md5(data[first : last + 1]).hexdigest()
-    assert part.status == 200 and etag.encode() in part.body
-    done = await cell.caller.send("POST", "/bkt/to", completion((1, etag)), query=f"uploadId={upload}")
-    assert done.status == 200
-    assert (await cell.caller.send("GET", "/bkt/to")).body == data[first : last + 1]
 
 
 @settings(max_examples=40, deadline=None)

@@ -33,9 +33,13 @@ async def create_bucket(call: Call) -> Response:
 
 
 async def delete_bucket(call: Call) -> Response:
-    """DELETE /bucket."""
-    bucket = await call.bucket()
-    await call.gateway.metadata.mutate(DeleteBucket(write_id=call.write_ids().make(), bucket=bucket.name))
+    """DELETE /bucket. A client's own retry is answered by the commit, which knows the first outcome."""
+    try:
+        await call.bucket()
+    except Refused as refused:
+        if refused.code is not ErrorCode.NO_SUCH_BUCKET or not call.is_retry():
+            raise
+    await call.gateway.metadata.mutate(DeleteBucket(write_id=call.write_ids().make(), bucket=call.s3.bucket))
     return no_content()
 
 

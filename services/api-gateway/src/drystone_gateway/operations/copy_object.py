@@ -8,6 +8,7 @@ Source: s3-surface §5 #40 to #43; ACL, storage class and website redirect are n
 from dataclasses import dataclass
 
 from drystone_core.errors import Damaged, ErrorCode, Refused, Stale
+from drystone_core.ids import WriteId
 from drystone_core.mutations import NO_CONDITIONS, Outcome, Preconditions, PutObject, ReplaceMetadata
 from drystone_core.objects import Bucket, Checksum, ObjectVersion, Versioning
 from drystone_gateway.http.messages import Response
@@ -65,7 +66,7 @@ async def copy_object(call: Call) -> Response:
         if not onto_itself or bucket.versioning is not Versioning.NEVER or not _keeps_checksum(version, wish):
             return await _copy(call, bucket, source_bucket, source, version, wish, ids)
         try:
-            return await _replace(call, bucket, source, version, wish, ids)
+            return await _replace(call, bucket, source, version, wish, ids.make(b"%d" % attempt if attempt else b""))
         except Stale:
             if attempt == _TRIES - 1:
                 raise
@@ -128,12 +129,12 @@ def _described(call: Call, version: ObjectVersion, wish: _Wish) -> tuple[dict[st
 
 
 async def _replace(
-    call: Call, bucket: Bucket, source: CopySource, version: ObjectVersion, wish: _Wish, ids: WriteIds
+    call: Call, bucket: Bucket, source: CopySource, version: ObjectVersion, wish: _Wish, write_id: WriteId
 ) -> Response:
     system, user = _described(call, version, wish)
     outcome = await call.gateway.metadata.mutate(
         ReplaceMetadata(
-            write_id=ids.make(),
+            write_id=write_id,
             bucket=bucket.name,
             key=call.key,
             expected_uid=version.uid,
@@ -165,7 +166,6 @@ async def _copy(
         headers=system,
         metadata=user,
         owner=call.caller.account,
-        write_id=ids.make,
     )
     stored = await copied(call, source_bucket.name, version, 0, version.size, _algorithm(version, wish), naming)
     mutation = PutObject(

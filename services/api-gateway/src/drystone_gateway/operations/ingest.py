@@ -13,7 +13,7 @@ Paths  at most PACK_LIMIT bytes: hashed inline, one append.   Larger: pieces thr
 threads while the next bytes arrive.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -21,7 +21,7 @@ from typing import Protocol
 from drystone_core.errors import DrystoneError, ErrorCode, Refused
 from drystone_core.extents import PACK_LIMIT, BlobRef
 from drystone_core.formats.trailer import Trailer, encode_trailer
-from drystone_core.ids import BucketId, Key, Uid, UploadId, WriteId
+from drystone_core.ids import BucketId, Key, Uid, UploadId, WriteId, make_write_id
 from drystone_core.mutations import AbortUpload, CreateUpload, PutPart
 from drystone_core.objects import Checksum, Part
 from drystone_core.ports import Buffer
@@ -46,7 +46,6 @@ class Naming:
     metadata: Mapping[str, str]
     storage_class: str = "STANDARD"
     owner: str
-    write_id: Callable[[bytes], WriteId]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +240,7 @@ class _LargeIngest:
         if self._registered is None:
             outcome = await gateway.metadata.mutate(
                 CreateUpload(
-                    write_id=naming.write_id(b"register"),
+                    write_id=_fresh(gateway),
                     bucket=naming.bucket,
                     key=naming.key,
                     owner=naming.owner,
@@ -263,7 +262,7 @@ class _LargeIngest:
         )
         await gateway.metadata.mutate(
             PutPart(
-                write_id=naming.write_id(b"register%d" % number),
+                write_id=_fresh(gateway),
                 bucket=naming.bucket,
                 key=naming.key,
                 upload_id=self._registered,
@@ -276,10 +275,15 @@ async def drop_registered(gateway: Gateway, naming: Naming, upload: UploadId) ->
     """Forget an internal upload; it expires by itself when this fails."""
     try:
         await gateway.metadata.mutate(
-            AbortUpload(write_id=naming.write_id(b"drop"), bucket=naming.bucket, key=naming.key, upload_id=upload)
+            AbortUpload(write_id=_fresh(gateway), bucket=naming.bucket, key=naming.key, upload_id=upload)
         )
     except DrystoneError:
         pass
+
+
+def _fresh(gateway: Gateway) -> WriteId:
+    """For what the gateway does of its own accord: never a client's retry."""
+    return make_write_id(gateway.clock.wall_us(), gateway.entropy.token(16))
 
 
 def _done(awaitable: Awaitable[None]) -> bool:

@@ -58,7 +58,7 @@ async def upload_part(call: Call) -> Response:
     upload = await open_upload(call, bucket)
     hashes = part_hashes(headers, call.caller.payload, upload.checksum_algorithm)
     ids = call.write_ids()
-    naming = _naming(call, bucket, upload, number, ids)
+    naming = _naming(call, bucket, upload, number)
     stored = await ingest(gateway, source, hashes, naming)
     await _commit(call, bucket, upload, naming, stored, ids)
     head = b'ETag: "%s"\r\n' % stored.etag.encode()
@@ -85,7 +85,7 @@ async def upload_part_copy(call: Call) -> Response:
             f" {gateway.settings.limits.put_bytes}",
         )
     ids = call.write_ids()
-    naming = _naming(call, bucket, upload, number, ids)
+    naming = _naming(call, bucket, upload, number)
     algorithm = ALGORITHMS[upload.checksum_algorithm or DEFAULT_ALGORITHM]
     stored = await copied(call, source_bucket.name, version, found.start, found.length, algorithm, naming)
     modified_ms = await _commit(call, bucket, upload, naming, stored, ids)
@@ -126,11 +126,12 @@ async def list_uploads(call: Call) -> Response:
 
 
 async def abort_upload(call: Call) -> Response:
-    """DELETE /bucket/key?uploadId."""
+    """DELETE /bucket/key?uploadId. A client's own retry goes straight to the commit, which knows the first outcome."""
     bucket = await call.bucket()
-    upload = await open_upload(call, bucket)
+    if not call.is_retry():
+        await open_upload(call, bucket)
     await call.gateway.metadata.mutate(
-        AbortUpload(write_id=call.write_ids().make(), bucket=bucket.name, key=call.key, upload_id=upload.upload_id)
+        AbortUpload(write_id=call.write_ids().make(), bucket=bucket.name, key=call.key, upload_id=upload_id_of(call))
     )
     return no_content()
 
@@ -154,7 +155,7 @@ def _not_internal(upload: Upload) -> None:
         raise Refused(ErrorCode.NO_SUCH_UPLOAD, UploadId=upload.upload_id)
 
 
-def _naming(call: Call, bucket: Bucket, upload: Upload, number: int, ids: WriteIds) -> Naming:
+def _naming(call: Call, bucket: Bucket, upload: Upload, number: int) -> Naming:
     return Naming(
         bucket_id=bucket.bucket_id,
         bucket=bucket.name,
@@ -164,7 +165,6 @@ def _naming(call: Call, bucket: Bucket, upload: Upload, number: int, ids: WriteI
         headers=upload.headers,
         metadata=upload.metadata,
         owner=upload.owner,
-        write_id=ids.make,
     )
 
 

@@ -39,7 +39,6 @@ async def put_object(call: Call) -> Response:
         headers=system_metadata(headers),
         metadata=user_metadata(headers),
         owner=call.caller.account,
-        write_id=ids.make,
     )
     stored = await ingest(gateway, source, hashes, naming)
     mutation = PutObject(
