@@ -69,10 +69,9 @@ async def _delete_all(call: Call, bucket: str, entries: Sequence[DeleteEntry]) -
                 version_id=_version(entry),
                 conditions=entry.conditions,
             )
-        except Refused as error:
+            waiting.append(mutate(mutation))
+        except DrystoneError as error:
             refused[number] = error
-            continue
-        waiting.append(mutate(mutation))
     done = iter(await asyncio.gather(*waiting, return_exceptions=True))
     return [refused[number] if number in refused else next(done) for number in range(len(entries))]
 
