@@ -31,7 +31,7 @@ def successor(text: bytes) -> bytes | None:
 class RowRun:
     """Rows of a range in order, read in chunks."""
 
-    __slots__ = ("_at", "_chunk", "_done", "_end", "_first", "_most", "_rows", "_start", "_storage", "_tablet")
+    __slots__ = ("_at", "_chunk", "_done", "_end", "_most", "_rows", "_start", "_storage", "_tablet")
 
     def __init__(
         self, storage: TabletStorage, tablet: TabletId, start: RowKey, end: RowKey, *, first: int, most: int
@@ -40,8 +40,7 @@ class RowRun:
         self._tablet = tablet
         self._start = start
         self._end = end
-        self._first = min(first, most)
-        self._chunk = self._first
+        self._chunk = min(first, most)
         self._most = most
         self._rows: list[Row] = []
         self._at = 0
@@ -76,4 +75,4 @@ class RowRun:
         self._at = at
         if at == len(rows) and key > self._start:
             self._start = key
-            self._chunk = self._first
+            self._chunk = 1  # most likely the next row's only use is to be sought past as well
