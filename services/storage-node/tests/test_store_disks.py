@@ -219,6 +219,17 @@ async def test_an_initialisation_cut_short_is_finished(bench: Bench) -> None:
     assert all(d.unit.state is DiskState.HEALTHY for d in (await bench.open()).disks)
 
 
+async def test_a_store_known_to_exist_is_not_initialised_again(bench: Bench) -> None:
+    """All disks unmounted at once look like a new store: whoever remembers that it exists says `create=False`."""
+    await bench.open()
+    for path in bench.paths:
+        empty(path)
+    with pytest.raises(DisksRefused) as caught:
+        await open_store(bench.world, bench.paths, create=False)
+    assert "mount its disks" in caught.value.problems[0]
+    assert files_in(bench.paths[0]) == []
+
+
 async def test_a_new_directory_is_added_only_when_asked(bench: Bench, tmp_path: Path) -> None:
     """Otherwise it is refused with the flag's name."""
     await bench.open()

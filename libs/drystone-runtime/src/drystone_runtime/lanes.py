@@ -157,10 +157,8 @@ class LoopLanes:
         if deadline is not None:
             group.timer = loop.call_later(max(0.0, deadline - time.monotonic()), group.expire)
         run = group.run
-        index = 0
-        for lane, call in calls:
+        for index, (lane, call) in enumerate(calls):
             lane.submit(partial(run, index, call))
-            index += 1
         return group.future
 
     def run(self, lane: Lane, call: Callable[[], T], *, deadline: float | None = None) -> "asyncio.Future[T]":

@@ -173,10 +173,7 @@ class Healer:
 
 def _whole(volume: Volume) -> bool:
     """Every slot is on a disk at hand: the quick look that nearly all volumes pass."""
-    for slot in volume.slots:
-        if slot is None or slot.unit.state is DiskState.FAILED:
-            return False
-    return True
+    return all(slot is not None and slot.unit.state is not DiskState.FAILED for slot in volume.slots)
 
 
 class DiskHeldBack:

@@ -106,7 +106,11 @@ class StorageNode:
         """
         settings, background = self._settings, self._world.background
         self.store = await open_store(
-            self._world, settings.paths, profile=settings.profile, add_disks=settings.add_disks
+            self._world,
+            settings.paths,
+            profile=settings.profile,
+            add_disks=settings.add_disks,
+            create=settings.create,
         )
         self._opener.profile = self.store.profile
         for unit in self.store.units:

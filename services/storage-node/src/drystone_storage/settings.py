@@ -60,6 +60,10 @@ class StorageSettings:
     profile: Profile | None = None
     """For a new store; None = by the number of disks."""
     add_disks: bool = False
+    """Take in empty directories that are not among the store's disks."""
+    create: bool = True
+    """Initialise when all directories are empty. Set it False once the store is known to exist: if all its disks are
+    unmounted at once, nothing on them tells so."""
     piece_buffers: int = 16
     """Bounds the memory of all writers: 8 MiB each."""
     read_buffers: int = 64

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a storage node needs of the world, so that real and simulated runs share all other code."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 from drystone_core.formats.disk_identity import NAME as IDENTITY_NAME
@@ -53,6 +53,10 @@ class World:
     """Files this process may hold open."""
 
 
+def _place(path: str) -> RealDisk:
+    return RealDisk(os.path.abspath(path), guard=IDENTITY_NAME)
+
+
 def real_world() -> World:
     """The machine's."""
     clock = SystemClock()
@@ -61,7 +65,7 @@ def real_world() -> World:
         entropy=SystemEntropy(),
         lanes=LoopLanes(),
         background=Background(clock=clock),
-        place=partial(RealDisk, guard=IDENTITY_NAME),
+        place=_place,
         lane=ThreadLane,
         open_files=raise_open_files(),
     )

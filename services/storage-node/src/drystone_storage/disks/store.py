@@ -97,7 +97,9 @@ async def open_store(
         found = await directories.survey()
     elif not any(f.kind is Kind.DISK for f in found):
         refuse_initialisation(found)
-        raise DisksRefused(["none of the given directories is a disk of a store"])
+        raise DisksRefused(
+            ["the store was initialised before, but none of its directories holds a disk of it: mount its disks"]
+        )
     return await _apply(directories, assemble(found, add_disks=add_disks))
 
 
