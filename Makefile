@@ -16,7 +16,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve check test format format-check lint types layers unit tidy proto proto-check lock clean
+.PHONY: help setup serve check test test-faults test-compat bench format format-check lint types layers unit tidy proto proto-check lock clean
 
 help: ## List the targets
 	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z][a-z-]*:.*## /{printf "  %-14s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -42,8 +42,14 @@ $(DEV): requirements/dev.lock $(RUNTIME)
 ##@ Gates
 check: format-check lint types layers proto-check unit ## Everything a commit needs (< 3 min)
 
-test: check ## check + contract, model, S3 and fault tests in short form (< 15 min; T= narrows)
-	@if ls tests/*/test_*.py >/dev/null 2>&1; then $(BIN)/pytest -q tests $(if $(T),-k "$(T)"); fi
+test: check ## check (with contract, model and S3 tests) and killed processes (< 15 min; T= narrows)
+	$(BIN)/pytest -q tests/faults/test_fault_processes.py $(if $(T),-k "$(T)" || test $$? -eq 5)
+
+test-faults: $(DEV) ## Processes killed, disks taken away, bytes flipped, system calls failing: short form (< 15 min)
+	$(BIN)/pytest -q tests/faults $(if $(T),-k "$(T)")
+
+test-compat: $(DEV) ## Real S3 clients, each in an environment of its own (< 15 min; fetches them)
+	$(BIN)/pytest -q tests/compat $(if $(T),-k "$(T)")
 
 unit: $(DEV) ## Unit and tidy tests (T= narrows)
 	$(BIN)/pytest -q $(if $(T),-k "$(T)")
@@ -66,6 +72,10 @@ types: $(DEV) ## mypy --strict
 
 layers: $(DEV) ## import-linter: layers point down, core is pure
 	$(BIN)/lint-imports --no-cache
+
+##@ Measure
+bench: $(DEV) ## Drystone beside other stores (PEERS=, SECONDS=, ONLY=)
+	$(BIN)/python bench/run.py $(if $(PEERS),--peers $(PEERS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
 ##@ Wire contracts
 proto: $(DEV) ## Regenerate libs/drystone-wire from proto/

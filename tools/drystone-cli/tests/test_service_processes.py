@@ -8,9 +8,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from drystone_runtime.rpc.process import local_address
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from drystone_runtime.rpc.process import local_address
 
 SERVICES = {
     "metadata": (
@@ -56,5 +57,5 @@ def test_a_service_serves_health_and_reflection_and_drains(name: str, tmp_path: 
 @pytest.mark.parametrize("address", ["0.0.0.0:9200", "[::]:9200", "10.1.2.3:9200", "example.org:9200", "9200"])
 def test_a_service_does_not_listen_where_others_could_call_it(address: str) -> None:
     """Services do not authenticate one another yet."""
-    with pytest.raises(ValueError, match="loopback|HOST:PORT"):
+    with pytest.raises(ValueError, match=r"loopback|HOST:PORT"):
         local_address(address)

@@ -4,15 +4,14 @@
 import argparse
 import sys
 
+from drystone_lifecycle.reclaim.reclaimer import Reclaimer
+from drystone_lifecycle.rpc.server import lifecycle_service
 from drystone_runtime.background import Background
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.rpc.channel import open_channel
 from drystone_runtime.rpc.metadata_client import RpcMetadata
 from drystone_runtime.rpc.process import Started, local_address, run_service
 from drystone_runtime.rpc.upkeep_client import RpcUpkeep
-
-from drystone_lifecycle.reclaim.reclaimer import Reclaimer
-from drystone_lifecycle.rpc.server import lifecycle_service
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,17 +8,16 @@ import re
 import sys
 
 from drystone_core.ids import DiskId
+from drystone_metadata.rpc.server import metadata_service
+from drystone_metadata.service import LocalMetadata
+from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
+from drystone_metadata.store.ports import CELL_TABLET
 from drystone_runtime.background import Background
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.disks import RealDisk
 from drystone_runtime.entropy import SystemEntropy
 from drystone_runtime.lanes import LoopLanes, ThreadLane
 from drystone_runtime.rpc.process import Started, run_service
-
-from drystone_metadata.rpc.server import metadata_service
-from drystone_metadata.service import LocalMetadata
-from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
-from drystone_metadata.store.ports import CELL_TABLET
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

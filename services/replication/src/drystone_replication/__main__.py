@@ -4,14 +4,13 @@
 import argparse
 import sys
 
+from drystone_replication.repair import Repairer
+from drystone_replication.rpc.server import replication_service
 from drystone_runtime.background import Background
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.rpc.channel import open_channel
 from drystone_runtime.rpc.process import Started, local_address, run_service
 from drystone_runtime.rpc.upkeep_client import RpcUpkeep
-
-from drystone_replication.repair import Repairer
-from drystone_replication.rpc.server import replication_service
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

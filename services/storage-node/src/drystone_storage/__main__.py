@@ -6,7 +6,6 @@ import sys
 
 from drystone_core.profiles import Profile
 from drystone_runtime.rpc.process import Started, run_service
-
 from drystone_storage.node import build
 from drystone_storage.rpc.server import storage_service
 from drystone_storage.rpc.upkeep import upkeep_service

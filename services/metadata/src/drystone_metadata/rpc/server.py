@@ -9,8 +9,10 @@ import grpc
 
 from drystone.metadata.v1 import metadata_pb2 as pb
 from drystone.metadata.v1 import metadata_pb2_grpc
+from drystone.metadata.v1.mutations_pb2 import Mutation
 from drystone_core.errors import DrystoneError, ErrorCode, Refused
 from drystone_core.ids import Key, UploadId, VersionId
+from drystone_core.mutations import Outcome
 from drystone_core.services import MetadataService
 from drystone_runtime.rpc import mutation_messages as mutations
 from drystone_runtime.rpc import object_messages as objects
@@ -39,7 +41,7 @@ class _Servicer(metadata_pb2_grpc.MetadataServiceServicer):
 
     async def Mutate(self, request: pb.MutateRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.MutateResponse:
         _bounded(len(request.mutations), ITEMS)
-        settled = await _settle([self._metadata.mutate(mutations.mutation_value(m)) for m in request.mutations])
+        settled = await _settle([self._begin(message) for message in request.mutations])
         return pb.MutateResponse(
             results=[
                 pb.MutateResult(error=to_detail(result))
@@ -48,6 +50,15 @@ class _Servicer(metadata_pb2_grpc.MetadataServiceServicer):
                 for result in settled
             ]
         )
+
+    def _begin(self, message: Mutation) -> Awaitable[Outcome]:
+        """One item, begun at once; its refusal is its own. No task: what mutate() returns is awaited as it is."""
+        try:
+            return self._metadata.mutate(mutations.mutation_value(message))
+        except DrystoneError as error:
+            refused: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
 
     async def GetBucket(
         self, request: pb.GetBucketRequest, context: grpc.aio.ServicerContext[Any, Any]

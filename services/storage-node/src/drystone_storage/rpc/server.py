@@ -12,7 +12,7 @@ from drystone.storage.v1 import storage_pb2 as pb
 from drystone.storage.v1 import storage_pb2_grpc
 from drystone_core.cell import NodeStatus
 from drystone_core.errors import DrystoneError, ErrorCode, Refused
-from drystone_core.extents import PACK_LIMIT
+from drystone_core.extents import PACK_LIMIT, BlobRef
 from drystone_core.ids import BucketId, Key, Uid
 from drystone_core.services import BlobHeader, SmallBlob, StorageService
 from drystone_runtime.rpc.blob_messages import blob_message, blob_values
@@ -55,8 +55,7 @@ class _Servicer(storage_pb2_grpc.StorageServiceServicer):
     async def Append(self, request: pb.AppendRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.AppendResponse:
         if len(request.items) > ITEMS:
             raise Refused(ErrorCode.INVALID_ARGUMENT, f"{len(request.items)} items in one call; at most {ITEMS}")
-        blobs = [_blob(item) for item in request.items]
-        settled = await asyncio.gather(*(self._storage.append(blob) for blob in blobs), return_exceptions=True)
+        settled = await asyncio.gather(*(self._append(item) for item in request.items), return_exceptions=True)
         results = []
         for result in settled:
             if isinstance(result, DrystoneError):
@@ -66,6 +65,10 @@ class _Servicer(storage_pb2_grpc.StorageServiceServicer):
             else:
                 results.append(pb.AppendResult(blob=blob_message(result)))
         return pb.AppendResponse(results=results)
+
+    async def _append(self, item: pb.AppendItem) -> BlobRef:
+        """One item: its refusal is its own."""
+        return await self._storage.append(_blob(item))
 
     async def Read(
         self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
