@@ -87,6 +87,8 @@ class Freer:
         """Seconds between two steps of a scan: reclaim is never in a hurry."""
         self._judged: tuple[VolumeId, dict[int, _Place]] | None = None
         """Of the volume walked last: reclaim takes one at a time."""
+        self._thorough: set[VolumeId] = set()
+        """Volumes whose slots were seen to differ: walked through all slots from then on."""
 
     async def closed_volumes(self) -> Sequence[VolumeId]:
         return [volume.volume_id for volume in self._registry.volumes() if volume.state is VolumeState.CLOSED]
@@ -101,7 +103,7 @@ class Freer:
             except (OSError, TimeoutError) as error:
                 log.warning("reclaim.scan_failed", extra={"disk": slot.unit.label, "error": repr(error)})
                 continue
-            if walk.whole:
+            if walk.whole and volume_id not in self._thorough:
                 break
         self._judged = (volume_id, walk.heads)
         stripes = []
@@ -150,11 +152,13 @@ class Freer:
             async for step in scan_slot(volume, slot, lanes=self._world.lanes, clock=self._world.clock, tables=False):
                 unknown = [r.head.offset for r in step.records if r.head.offset not in judged]
                 if unknown:
+                    self._thorough.add(volume_id)
                     raise Unavailable(f"slot {slot.index} holds stripes that were not judged: {unknown[:3]}")
         self._closed(volume_id)
         given_back = sum(head.span for head in judged.values()) * len(at_hand)
         await self._registry.retire(volume, [watched.unit for watched in self._watch.disks])
         self._judged = None
+        self._thorough.discard(volume_id)
         return given_back
 
     async def _on(self, slots: Sequence[Slot], calls: Sequence[Callable[[], None]]) -> None:
