@@ -48,7 +48,7 @@ class NodeStatus:
     open_volumes: int = 0
     closed_volumes: int = 0
     degraded_volumes: int = 0
-    """With at least one slot missing."""
+    """With at least one slot missing or known to be damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +104,8 @@ class CellStatus:
     endpoint: str
     uptime_seconds: int
     node: NodeStatus
+    metadata_writable: bool = True
+    """False: names cannot be committed now, so every write is refused."""
     members: tuple[MemberStatus, ...] = ()
     reclaim: ReclaimStatus = ReclaimStatus()
     repair: RepairStatus = RepairStatus()
@@ -112,6 +114,15 @@ class CellStatus:
     def reasons(self) -> tuple[HealthReason, ...]:
         """Everything that keeps health from OK, worst first."""
         found = [reason for disk in self.node.disks if (reason := _disk_reason(disk)) is not None]
+        if not self.metadata_writable:
+            found.append(
+                HealthReason(
+                    code="WRITES_REFUSED",
+                    severity=Health.ERROR,
+                    summary="too few healthy disks hold metadata: writes are refused, reads go on",
+                    next_step="return or replace failed disks",
+                )
+            )
         if self.node.degraded_volumes:
             count = self.node.degraded_volumes
             found.append(

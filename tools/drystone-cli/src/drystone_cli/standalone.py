@@ -17,6 +17,7 @@ from drystone_cli.process_spec import ProcessSpec
 from drystone_core.errors import DrystoneError
 from drystone_core.profiles import Profile
 from drystone_datapath.append import AppendSettings
+from drystone_datapath.volume import DiskState
 from drystone_gateway.app import Links
 from drystone_gateway.app import World as GatewayWorld
 from drystone_gateway.app import build as build_gateway
@@ -41,6 +42,8 @@ from drystone_storage.world import World, real_world
 
 log = logging.getLogger(__name__)
 HASH_THREADS = 2
+READMIT_SECONDS = 5.0
+"""Between two looks whether a disk that left the metadata serves again."""
 
 
 async def start(spec: ProcessSpec) -> "Standalone":
@@ -67,6 +70,7 @@ class Standalone:
         self._hashing = ThreadHashPool(threads=HASH_THREADS)
         self._http: HttpServer | None = None
         self._rpc: list[Any] = []
+        self._units: list[MemberUnit] = []
 
     async def start(self) -> None:
         """Open, serve."""
@@ -82,6 +86,7 @@ class Standalone:
         )
         await self.metadata.start()
         self.world.background.keep("metadata.commit", self.metadata.run)
+        self.world.background.keep("metadata.readmit", self._readmit_members)
         marks.append(time.perf_counter())
         await self._serve_s3(self.metadata)
         await self._serve_rpc()
@@ -107,6 +112,26 @@ class Standalone:
         await self.world.background.stop(within=2.0)
         self._hashing.stop()
 
+    async def _readmit_members(self) -> None:
+        """A disk that serves again may hold metadata again: tried soon after its return, then ever less often."""
+        clock, pauses = self.world.clock, dict[str, tuple[float, float]]()
+        while self.members is not None:
+            await clock.sleep(READMIT_SECONDS)
+            paths = {unit.disk_id: unit.path for unit in self._units}
+            healthy = {
+                watched.unit.label for watched in self.node.watch.disks if watched.unit.state is DiskState.HEALTHY
+            }
+            for member in self.members.status()["members"]:
+                disk_id = member["disk"]
+                if member["standing"] != "failed" or paths[disk_id] not in healthy:
+                    pauses.pop(disk_id, None)
+                    continue
+                due, pause = pauses.get(disk_id, (0.0, READMIT_SECONDS))
+                if clock.monotonic() >= due:
+                    pauses[disk_id] = (clock.monotonic() + pause, min(pause * 2, 600.0))
+                    if await self.members.readmit(disk_id):
+                        log.info("metadata.readmitted", extra={"disk": paths[disk_id]})
+
     def _embedded(self, store: Store) -> EmbeddedStorage:
         def unit(index: int) -> MemberUnit:
             disk = store.disks[index]
@@ -119,8 +144,9 @@ class Standalone:
                 read_lane=self.world.lane(f"reads-{index}"),
             )
 
+        self._units = [unit(index) for index in range(len(store.disks))]
         return EmbeddedStorage(
-            units=[unit(index) for index in range(len(store.disks))],
+            units=self._units,
             cluster_id=store.cluster_id,
             m=store.profile.m,
             lanes=self.world.lanes,
@@ -132,7 +158,12 @@ class Standalone:
     async def _serve_s3(self, metadata: LocalMetadata) -> None:
         spec, server = self.spec, self.spec.settings.server
         app = build_gateway(
-            GatewaySettings(region=server.region, account=server.account, domains=server.domains),
+            GatewaySettings(
+                region=server.region,
+                account=server.account,
+                domains=server.domains,
+                presigned_v2=server.presigned_v2,
+            ),
             GatewayWorld(clock=self.world.clock, entropy=self.world.entropy, hashing=self._hashing),
             Links(
                 metadata=metadata,

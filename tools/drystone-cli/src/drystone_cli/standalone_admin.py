@@ -4,6 +4,7 @@
 import asyncio
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from drystone_core.cell import (
 from drystone_core.errors import Unavailable
 from drystone_core.extents import BlobRef, PackedExtent
 from drystone_core.ids import Key, VersionId, VolumeId, volume_text
-from drystone_datapath.volume import Volume
+from drystone_datapath.volume import DiskState, Volume
 from drystone_gateway.operations.blob_layout import BlobLayout
 from drystone_runtime.rpc.background_clients import reclaim_status, repair_status
 from drystone_runtime.rpc.channel import open_channel
@@ -62,7 +63,8 @@ class StandaloneView:
             cluster_id=opened.cluster_id,
             endpoint=store.spec.endpoint,
             uptime_seconds=int(store.world.clock.monotonic() - store.began),
-            node=node,
+            node=replace(node, degraded_volumes=len(self._hurt_volumes())),
+            metadata_writable=bool(self._store.members and self._store.members.status()["writable"]),
             members=self._members(),
             repair=repair if isinstance(repair, RepairStatus) else RepairStatus(),
             reclaim=reclaim if isinstance(reclaim, ReclaimStatus) else ReclaimStatus(),
@@ -114,6 +116,16 @@ class StandaloneView:
             length=length,
             fragments=tuple(_fragment(volume, index, found.get(index)) for index in range(volume.profile.slots)),
         )
+
+    def _hurt_volumes(self) -> set[VolumeId]:
+        """Volumes with a slot that is away, or known to hold damaged bytes that repair has not rebuilt yet."""
+        registry = self._store.node.registry
+        away = {
+            volume.volume_id
+            for volume in registry.volumes()
+            if any(slot is None or slot.unit.state is DiskState.FAILED for slot in volume.slots)
+        }
+        return away | {place.volume for place in registry.bad}
 
     def _members(self) -> tuple[MemberStatus, ...]:
         members = self._store.members

@@ -60,6 +60,7 @@ def as_document(status: CellStatus) -> dict[str, Any]:
         "profile": node.profile,
         "disks": [dataclasses.asdict(disk) for disk in node.disks],
         "volumes": {"open": node.open_volumes, "closed": node.closed_volumes, "degraded": node.degraded_volumes},
+        "writable": status.metadata_writable,
         "members": [dataclasses.asdict(member) for member in status.members],
         "repair": {**dataclasses.asdict(status.repair), "pending_volumes": node.degraded_volumes},
         "reclaim": dataclasses.asdict(status.reclaim),

@@ -90,6 +90,7 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
         endpoint=said.endpoint,
         uptime_seconds=said.uptime_seconds,
         node=node,
+        metadata_writable=said.metadata_writable,
         members=tuple(MemberStatus(path=one.path, role=one.role, head=one.head) for one in said.members),
         reclaim=ReclaimStatus(bytes_freed=background.bytes_freed),
         repair=RepairStatus(

@@ -81,6 +81,7 @@ def _status_message(status: CellStatus) -> pb.GetStatusResponse:
         open_volumes=node.open_volumes,
         closed_volumes=node.closed_volumes,
         degraded_volumes=node.degraded_volumes,
+        metadata_writable=status.metadata_writable,
         members=[pb.Member(path=member.path, role=member.role, head=member.head) for member in status.members],
         background=pb.Background(
             repair_running=status.repair.running,
