@@ -129,6 +129,21 @@ def test_sigterm_drains_and_exits_with_zero_and_leaves_no_process(tmp_path: Path
         assert client(live).get_object(Bucket="kept", Key="k")["Body"].read() == b"v"
 
 
+def test_killing_the_supervisor_ends_its_children_and_the_next_start_serves(tmp_path: Path) -> None:
+    """Nobody may go on writing without the lock's holder."""
+    with LiveStore(tmp_path / "store") as live:
+        s3 = client(live)
+        s3.create_bucket(Bucket="kept")
+        s3.put_object(Bucket="kept", Key="k", Body=b"v")
+        children = live.workers()
+        assert live.process is not None
+        live.process.kill()
+        live.process.wait()
+        live.start()
+        assert set(children).isdisjoint(live.workers())
+        assert client(live).get_object(Bucket="kept", Key="k")["Body"].read() == b"v"
+
+
 def test_bench_measures_and_leaves_nothing(store: LiveStore) -> None:
     """Two verbs without errors; its bucket is gone afterwards."""
     environment = {**os.environ, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}

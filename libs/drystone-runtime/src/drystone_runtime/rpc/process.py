@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from drystone_core.errors import DrystoneError
-
 from drystone_runtime.config_sections import host_port, split_host_port
 from drystone_runtime.logs import configure
 from drystone_runtime.rpc.server import RpcServer, RpcServerSettings, RpcService
