@@ -112,6 +112,7 @@ class ServerSettings:
     region: str = setting("us-east-1", text, "the region clients sign for")
     account: str = setting("000000000001", text, "the root account's id, 12 digits")
     domains: tuple[str, ...] = setting((), texts, "suffixes of virtual-host addressing (bucket.DOMAIN)")
+    presigned_v2: bool = setting(True, truth, "accept presigned URLs of Signature Version 2 (boto3's default)")
     drain: float = setting(20.0, duration, "how long requests in flight may go on after SIGTERM")
     access_log: bool = setting(False, truth, "one log line per request")
 

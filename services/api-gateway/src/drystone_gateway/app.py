@@ -25,6 +25,7 @@ from drystone_gateway.operations.table import OPERATIONS
 from drystone_gateway.s3.acceptance import check_acceptable
 from drystone_gateway.s3.operation import Operation
 from drystone_gateway.s3.route import Router
+from drystone_gateway.s3.sigv2 import check_operation_v2
 from drystone_gateway.s3.sigv4 import CredentialSource, Verifier
 from drystone_gateway.settings import GatewaySettings
 
@@ -67,9 +68,11 @@ class GatewayApp:
         """Answer one request; every DrystoneError becomes its S3 error document."""
         try:
             s3 = self._router.route(request)
-            caller = self._verifier.verify(request)
+            caller = self._verifier.verify(request, virtual_bucket=s3.virtual_bucket)
             if caller.anonymous:
                 raise Refused(_ANONYMOUS.get(s3.operation, ErrorCode.ACCESS_DENIED))
+            if caller.version_two:
+                check_operation_v2(s3.operation)
             check_acceptable(s3.headers, s3.operation)
             operation = self._operations.get(s3.operation)
             if operation is None:
@@ -96,6 +99,7 @@ def build(settings: GatewaySettings, world: World, links: Links) -> GatewayApp:
         region=settings.region,
         clock=world.clock,
         unsigned_needs_tls=settings.unsigned_needs_tls,
+        presigned_v2=settings.presigned_v2,
     )
     return GatewayApp(
         gateway=gateway, router=Router(domains=settings.domains), verifier=verifier, operations=OPERATIONS

@@ -344,12 +344,6 @@ def test_other_schemes_are_refused_by_name(make_request, make_verifier, text, co
     assert refusal(make_verifier(NOW), make_request("GET", "/b/k", {"host": "h", "authorization": text})).code is code
 
 
-def test_version_two_presigned_urls_are_refused(make_request, make_verifier):
-    """AWSAccessKeyId and Signature in the query name Version 2, which is not offered."""
-    request = make_request("GET", "/b/k?AWSAccessKeyId=a&Expires=1&Signature=b", {"host": "h"})
-    assert refusal(make_verifier(NOW), request).code is ErrorCode.INVALID_REQUEST
-
-
 def test_requests_without_credentials_are_anonymous(make_request, make_verifier):
     """No credential of any kind: an anonymous caller, who cannot sign chunks."""
     verifier = make_verifier(NOW)

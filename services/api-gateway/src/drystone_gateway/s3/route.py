@@ -30,6 +30,7 @@ from drystone_gateway.s3.route_tables import (
     SERVICE_PLAIN,
     SIGNATURE_PARAMETERS,
     SUPPORTED_METHODS,
+    VERSION_TWO_PARAMETERS,
 )
 
 KEY_LIMIT = 1024
@@ -56,6 +57,8 @@ class S3Call:
     """Decoded query parameters by name as sent; empty string for a bare name. Signature parameters are left out."""
     headers: Mapping[str, str]
     """The request's headers by lower-case name, and the `x-amz-*` ones a presigned URL carries in its query."""
+    virtual_bucket: str = ""
+    """The bucket when the Host header names it; empty for path style."""
 
 
 class Router:
@@ -72,7 +75,8 @@ class Router:
             raise Refused(ErrorCode.INVALID_URI)
         if len(path) + len(request.query) > TARGET_LIMIT:
             raise Refused(ErrorCode.URI_TOO_LONG)
-        bucket = self._virtual_bucket(request.headers.get("host", "")) if self._domains else ""
+        virtual = self._virtual_bucket(request.headers.get("host", "")) if self._domains else ""
+        bucket = virtual
         if bucket:
             raw_key = path[1:]
         else:
@@ -89,7 +93,7 @@ class Router:
         key = decode_key(raw_key) if raw_key else b""
         operation = _operation(method, bucket, key, query, request.headers)
         headers = _with_hoisted(request.headers, query) if query else request.headers
-        return S3Call(operation, bucket, key, query, headers)
+        return S3Call(operation, bucket, key, query, headers, virtual)
 
     def _virtual_bucket(self, host: str) -> str:
         """The bucket a Host header names under one of our domains, empty for path style."""
@@ -124,12 +128,13 @@ def decode_key(raw: str) -> bytes:
 def parse_query(raw: str) -> dict[str, str]:
     """Decoded parameters; Refused for bad escapes and for a known name that is repeated (O4)."""
     query: dict[str, str] = {}
+    mechanism = VERSION_TWO_PARAMETERS if "AWSAccessKeyId=" in raw else SIGNATURE_PARAMETERS
     for piece in raw.split("&"):
         if not piece:
             continue
         raw_name, _, raw_value = piece.partition("=")
         name = _decode_text(raw_name)
-        if name in SIGNATURE_PARAMETERS:
+        if name in mechanism:
             continue
         value = _decode_text(raw_value) if raw_value else ""
         if name in query:

@@ -200,3 +200,12 @@ SIGNATURE_PARAMETERS = frozenset(
     }
 )
 """Judged by `sigv4` alone."""
+
+VERSION_TWO_PARAMETERS = SIGNATURE_PARAMETERS | {
+    "AWSAccessKeyId",
+    "Expires",
+    "Signature",
+    "content-md5",
+    "content-type",
+}
+"""The same for a query that names an AWSAccessKeyId; `sigv2` refuses all others it does not sign."""

@@ -7,7 +7,8 @@ Invariants
   G2  `host` and every `x-amz-*` header present are signed, in both forms (Swift CVE-2026-71191).
   G3  Comparison of signatures and tokens takes constant time. No secret appears in an error, a repr or a log.
   G4  Caches are bounded, and only verified requests enter them.
-Not offered, refused by name: Signature Version 2, Version 4A (ECDSA).
+Version 2 is accepted in the query only and can be switched off: see `sigv2`.
+Not offered, refused by name: Signature Version 2 in the header, Version 4A (ECDSA).
 Source: "Authenticating Requests (AWS Signature Version 4)"; s3-surface §5 #1 to #12; reliability §5.1, §5.2.
 """
 
@@ -26,6 +27,7 @@ from drystone_gateway.s3.escape import uri_decode
 from drystone_gateway.s3.payload import UNSIGNED_PAYLOAD, PayloadMode, Streaming, Unsigned, payload_mode
 from drystone_gateway.s3.request import RequestHead
 from drystone_gateway.s3.signing_key import SigningKey, derive_signing_key
+from drystone_gateway.s3.sigv2 import VERSION_TWO, check_expiry_v2, check_signature_v2, parse_query_v2
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW_SECONDS = 15 * 60
@@ -45,6 +47,7 @@ _SINGLE = frozenset(
         "x-amz-decoded-content-length",
     }
 )
+_VERSION_FOUR = frozenset({"X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential"})
 _PRESIGNED_PARAMETERS = ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature")
 
 
@@ -78,6 +81,8 @@ class Caller:
     payload: PayloadMode
     presigned: bool = False
     anonymous: bool = False
+    version_two: bool = False
+    """Presigned by Signature Version 2: see `sigv2.check_operation_v2`."""
 
 
 class _Scope:
@@ -99,25 +104,37 @@ class Verifier:
     """Verifies requests for one region. Give it a credential source and a clock; it keeps two bounded caches."""
 
     def __init__(
-        self, *, credentials: CredentialSource, region: str, clock: Clock, unsigned_needs_tls: bool = False
+        self,
+        *,
+        credentials: CredentialSource,
+        region: str,
+        clock: Clock,
+        unsigned_needs_tls: bool = False,
+        presigned_v2: bool = True,
     ) -> None:
         self._credentials = credentials
         self._region = region
         self._clock = clock
         self._unsigned_needs_tls = unsigned_needs_tls
+        self._presigned_v2 = presigned_v2
         self._scopes: dict[str, _Scope] = {}
         self._keys: dict[tuple[str, str, str], SigningKey] = {}
         self._dates: dict[str, int] = {}
 
-    def verify(self, request: RequestHead) -> Caller:
-        """The caller, or Refused. Costs one SHA-256 and one HMAC."""
+    def verify(self, request: RequestHead, *, virtual_bucket: str = "") -> Caller:
+        """The caller, or Refused. Costs one SHA-256 and one HMAC.
+
+        `virtual_bucket` is the bucket that the Host header names, empty for path style; Version 2 signs it.
+        """
         headers = request.headers
         query = request.query
         authorization = headers.get("authorization")
         if request.repeated and not _SINGLE.isdisjoint(request.repeated):
             raise Refused(ErrorCode.INVALID_REQUEST, "A header that may occur once occurs several times.")
-        signed_query = _query_mechanism(query) if query and ("X-Amz-" in query or "Signature" in query) else ""
+        signed_query = _query_mechanism(query) if "X-Amz-" in query or "Signature" in query or "AWSA" in query else ""
         if authorization is None:
+            if signed_query == "v2":
+                return self._presigned_two(request, virtual_bucket)
             return self._presigned(request) if signed_query else self._anonymous(request)
         if signed_query:
             raise Refused(
@@ -196,6 +213,20 @@ class Verifier:
         mode = payload_mode(payload_hash)
         self._check_tls(request, mode)
         return Caller(credential.account, credential.access_key, mode, presigned=True)
+
+    def _presigned_two(self, request: RequestHead, virtual_bucket: str) -> Caller:
+        if not self._presigned_v2:
+            raise _unsupported("AWS")
+        query = parse_query_v2(request)
+        check_expiry_v2(query.expires, self._clock.wall_us() // 1_000_000)
+        credential = self._credentials(query.access_key)
+        if credential is None:
+            raise Refused(ErrorCode.INVALID_ACCESS_KEY_ID, AWSAccessKeyId=query.access_key[:128])
+        self._check_token(credential, query.token or request.headers.get("x-amz-security-token", ""))
+        check_signature_v2(request, query, credential.secret_key, virtual_bucket)
+        mode = payload_mode(request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD))
+        self._check_tls(request, mode)
+        return Caller(credential.account, credential.access_key, mode, presigned=True, version_two=True)
 
     def _anonymous(self, request: RequestHead) -> Caller:
         mode = payload_mode(request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD))
@@ -380,13 +411,14 @@ def _query_pairs(query: str) -> Iterable[tuple[str, str]]:
 
 
 def _query_mechanism(query: str) -> str:
-    """Which signature a query claims to carry: "v4", or "" for none; Version 2 is refused."""
+    """Which signature a query claims to carry: "v4", "v2", or "" for none; both at once are refused."""
     names = {name for name, _ in _query_pairs(query)}
-    if names & {"X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential"}:
-        return "v4"
-    if "Signature" in names or "AWSAccessKeyId" in names:
-        raise _unsupported("AWS")
-    return ""
+    two = not names.isdisjoint(VERSION_TWO)
+    if names.isdisjoint(_VERSION_FOUR):
+        return "v2" if two else ""
+    if two:
+        raise Refused(ErrorCode.INVALID_ARGUMENT, "Only one auth mechanism allowed", ArgumentName="AWSAccessKeyId")
+    return "v4"
 
 
 def _presigned_fields(query: str) -> dict[str, str]:
