@@ -16,7 +16,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve check test test-faults test-compat bench format format-check lint types layers unit tidy proto proto-check lock clean
+.PHONY: help setup serve check test test-faults test-compat test-scale bench format format-check lint types layers unit tidy proto proto-check lock clean
 
 help: ## List the targets
 	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z][a-z-]*:.*## /{printf "  %-14s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ types: $(DEV) ## mypy --strict
 
 layers: $(DEV) ## import-linter: layers point down, core is pure
 	$(BIN)/lint-imports --no-cache
+
+test-scale: $(DEV) ## Large objects and many slow clients: memory stays bounded (< 15 min)
+	$(BIN)/pytest -q tests/scale $(if $(T),-k "$(T)")
 
 ##@ Measure
 bench: $(DEV) ## Drystone beside other stores (PEERS=, SECONDS=, ONLY=)
