@@ -8,23 +8,26 @@ Invariants
   C3  An unknown outcome is settled (state, then feed) before anything else is decided (R6 of metadata.md).
   C4  A tablet taken over by another owner is never written to again by this one.
   C5  Queue, batch and memory are bounded; a full queue answers Busy.
+  C6  Nothing is decided before the recent write ids are in memory; reads need not wait for them.
 States  NEW --start()--> OWNER --taken over--> LOST;  OWNER --unknown outcome--> UNSETTLED --settled--> OWNER
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from drystone_core.errors import Busy, Damaged, DrystoneError, Refused, Unavailable
-from drystone_core.formats.feed import FeedEntry, decode_record, encode_record
+from drystone_core.formats.feed import FeedEntry, decode_outcome, decode_record, encode_record, write_identities
 from drystone_core.ids import WriteId, write_issued_us
 from drystone_core.mutations import Outcome
 from drystone_core.objects import Bucket
 from drystone_core.ports import Clock, Entropy
+from drystone_metadata.cell_time import CellTime
 from drystone_metadata.logic.conditions import AHEAD_US
 from drystone_metadata.logic.decide import Change, decide, reads
 from drystone_metadata.logic.view import Decision, Moment, NeedRows, View
@@ -66,7 +69,6 @@ class Prepared:
     entries: list[FeedEntry]
     idle: list[tuple[WriteId, Outcome | Refused]]
     batch: Batch
-    now_us: int
 
 
 class Committer:
@@ -91,14 +93,19 @@ class Committer:
         self._queue: deque[Waiting] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._unsettled: Prepared | None = None
-        self._floor_base = (0, 0.0)
-        self.writes = WriteMemory(window_us=int(settings.window * 1e6), limit=settings.remembered)
+        self._time = CellTime(clock=clock, persisted_us=0)
+        self._loaded = False
+        self._between = asyncio.Lock()
+        """Held while a batch is decided and committed."""
+        self.writes = WriteMemory(window=settings.window, limit=settings.remembered)
         self.buckets: dict[str, Bucket] = {}
         """Buckets known to be current; readers of this process may use it (R2: we are the one who changes them)."""
         self.bucket_mark = 0
         """Odd while a commit that changes buckets is under way: what is read meanwhile must not enter `buckets`."""
         self.batches = 0
         self.mutations = 0
+        self.feed_bytes = 0
+        """Of all records committed since the start."""
 
     @property
     def state(self) -> TabletState:
@@ -111,14 +118,25 @@ class Committer:
         return self._phase
 
     async def start(self) -> None:
-        """Take the tablet over and remember its recent write ids."""
+        """Take the tablet over; its recent write ids are remembered by the first turn."""
         self._state = await self._storage.take_over(self._tablet)
-        self._floor_base = (self._clock.wall_us(), self._clock.monotonic())
+        floor_us = self._state.floor_us
+        persisted_us = floor_us + int(self._settings.floor_age * 1e6) if floor_us else 0
+        self._time = CellTime(clock=self._clock, persisted_us=persisted_us)
         self._unsettled = None
         self.buckets.clear()
-        self.writes.forget_all()
-        await self._remember()
+        self._loaded = False
         self._phase = Phase.OWNER
+
+    def cell_us(self) -> int:
+        """Cell time, Unix microseconds."""
+        return self._time.now_us()
+
+    @asynccontextmanager
+    async def pause(self) -> AsyncIterator[None]:
+        """No commit is under way inside: what is read there is read at one head."""
+        async with self._between:
+            yield
 
     def submit(self, change: Change) -> "asyncio.Future[Outcome]":
         """Queue a mutation; its future gets the outcome or the refusal."""
@@ -136,12 +154,14 @@ class Committer:
     async def run(self) -> None:
         """Commit what waits, until cancelled or the tablet is lost."""
         try:
+            await self._load_at_start()
             while self._phase is not Phase.LOST:
                 if not self._queue:
                     self._wake = asyncio.get_running_loop().create_future()
                     await self._wake
                     self._wake = None
-                await self._turn(self._gather())
+                async with self._between:
+                    await self._turn(self._gather())
         finally:
             self._fail(list(self._queue), "metadata service ends")
             self._queue.clear()
@@ -160,6 +180,8 @@ class Committer:
         try:
             if self._phase is Phase.UNSETTLED:
                 await self._settle()
+            if not self._loaded:
+                await self._remember()
             prepared = await self._commit(batch)
         except DrystoneError as error:
             log.warning("metadata.batch_failed", extra={"code": error.code.value, "count": len(batch)})
@@ -174,7 +196,7 @@ class Committer:
         """Decide and commit until it holds."""
         for _ in range(self._settings.attempts):
             prepared = await self._prepare(batch)
-            if not prepared.entries:
+            if not prepared.view.changed:
                 state = await self._storage.state(self._tablet)
                 if _expected(state) == prepared.expected:
                     return prepared
@@ -204,7 +226,9 @@ class Committer:
         """Decide a batch at the present head."""
         state, settings = self._state, self._settings
         now_us = self._clock.wall_us()
-        floor_us = self._floor(now_us)
+        cell_us = self._time.now_us()
+        floor_us = self._floor(cell_us)
+        stamp_us = min(now_us, cell_us + int(settings.clock_gap * 1e6))
         view = View(self.buckets)
         answers: list[Answer] = []
         entries: list[FeedEntry] = []
@@ -215,14 +239,15 @@ class Committer:
         here: dict[bytes, Answer] = {}
         for position, (change, _) in enumerate(batch):
             identity = change.write_id[8:]
-            answer: Answer | None = here.get(identity) or self._known(change.write_id, now_us)
+            answer: Answer | None = here.get(identity) or await self._known(change.write_id, now_us)
             if answer is None:
                 random8 = token[16 + 8 * position : 24 + 8 * position]
-                moment = Moment(now_us // 1000, now_us, state.head + 1, position, floor_us, random8)
+                moment = Moment(now_us // 1000, stamp_us, state.head + 1, position, floor_us, random8)
                 answer, decision = await self._decide(view, change, moment)
-                if decision is not None and decision.entry is not None:
+                if decision is not None and decision.changes:
                     view.accept(decision)
-                    entries.append(decision.entry)
+                    if decision.entry is not None:
+                        entries.append(decision.entry)
                     size += sum(len(value) for value in decision.changes.values() if value is not None)
                 elif isinstance(answer, Outcome | Refused):
                     idle.append((change.write_id, answer))
@@ -239,16 +264,34 @@ class Committer:
             deletes=[key for key, value in changed.items() if value is None],
             feed=encode_record(now_us // 1000, entries),
         )
-        return Prepared(_expected(state), view, answers, entries, idle, commit, now_us)
+        return Prepared(_expected(state), view, answers, entries, idle, commit)
 
-    def _known(self, write_id: WriteId, now_us: int) -> Answer | None:
+    async def _known(self, write_id: WriteId, now_us: int) -> Answer | None:
         """R1: the first answer to a repeat, or why an id cannot be judged."""
-        found = self.writes.find(write_id)
-        if found is None:
+        identity = write_id[8:]
+        for sequence in self.writes.sequences(identity):
+            try:
+                found = await self._recall(sequence, identity)
+            except DrystoneError as error:
+                return error
+            if found is not None:
+                return found
+        known = self.writes.without_effect(identity)
+        if known is None:
             issued = write_issued_us(write_id)
-            if issued < now_us - self.writes.window_us or issued > now_us + AHEAD_US:
+            if issued < now_us - int(self._settings.window * 1e6) or issued > now_us + AHEAD_US:
                 return Unavailable("the write id is outside the window in which repeats are recognised")
-        return found
+        return known
+
+    async def _recall(self, sequence: int, identity: bytes) -> Outcome | None:
+        """The outcome the feed holds of a mutation committed under `sequence`; None when it was another one."""
+        rows = await self._storage.feed(self._tablet, sequence - 1, 1)
+        if not rows or rows[0].seq != sequence:
+            raise Unavailable("the feed does not reach back to the first attempt")
+        for entry in decode_record(rows[0].record).entries:
+            if entry.write_id[8:] == identity:
+                return decode_outcome(entry.outcome)
+        return None
 
     async def _decide(self, view: View, change: Change, moment: Moment) -> tuple[Answer, Decision | None]:
         """Decide one mutation, reading what it turns out to need."""
@@ -301,15 +344,17 @@ class Committer:
                 self.buckets.pop(name, None)
             else:
                 self.buckets[name] = bucket
-        self.writes.learn(prepared.now_us, prepared.entries)
-        self.writes.learn_idle(prepared.now_us, prepared.idle)
+        identities = [entry.write_id[8:] for entry in prepared.entries]
+        self.writes.learn(self._clock.monotonic(), self._state.head, identities)
+        self.writes.learn_idle(prepared.idle)
+        self.feed_bytes += len(batch.feed)
         self.batches += 1
         self.mutations += len(prepared.entries)
 
     def _answer(self, batch: list[Waiting], prepared: Prepared) -> None:
         answers = prepared.answers
-        if not prepared.entries:
-            self.writes.learn_idle(prepared.now_us, prepared.idle)
+        if not prepared.view.changed:
+            self.writes.learn_idle(prepared.idle)
         for (_, future), answer in zip(batch, answers, strict=False):
             if future.done():
                 continue
@@ -356,36 +401,54 @@ class Committer:
             raise Unavailable("the tablet has another owner")
         if state.head != self._state.head or state.generation != self._state.generation:
             self.buckets.clear()
-            self.writes.forget_all()
+            self._loaded = False
             self._state = state
             await self._remember()
         self._state = state
 
-    async def _remember(self) -> None:
-        """Learn the write ids of the feed's last `window` seconds, newest pages first, then in order."""
-        head = self._state.head
-        oldest_ms = (self._clock.wall_us() - self.writes.window_us) // 1000
-        pages: list[list[tuple[int, list[FeedEntry]]]] = []
-        until, count = head, 0
-        while until > 0 and count < self._settings.remembered:
-            after = max(0, until - self._settings.feed_page)
-            rows = await self._storage.feed(self._tablet, after, until - after)
-            records = [decode_record(row.record) for row in rows if row.record]
-            pages.append([(record.time_ms, record.entries) for record in records])
-            count += sum(len(record.entries) for record in records)
-            if not records or records[0].time_ms < oldest_ms:
-                break
-            until = after
-        for page in reversed(pages):
-            for time_ms, found in page:
-                if time_ms >= oldest_ms:
-                    self.writes.learn(time_ms * 1000, found)
+    async def _load_at_start(self) -> None:
+        """Have the write ids ready for the first mutation; a failure is met again by that one."""
+        async with self._between:
+            try:
+                if not self._loaded and self._phase is Phase.OWNER:
+                    await self._remember()
+            except DrystoneError as error:
+                log.warning("metadata.feed_not_read", extra={"code": error.code.value})
 
-    def _floor(self, now_us: int) -> int:
-        """R7: now less its age, monotone; a wall clock that leaps while we run cannot take it along."""
-        base_us, base_mono = self._floor_base
-        run_us = int((self._clock.monotonic() - base_mono) * 1e6)
-        target = min(now_us, base_us + run_us + AHEAD_US) - int(self._settings.floor_age * 1e6)
+    async def _remember(self) -> None:
+        """Learn the write ids of the feed's last `window` seconds, newest first.
+
+        How old a record is follows from the steps between the records' times, each counted as no more than a minute: a
+        wall clock that leapt costs a minute of the window, and a quiet hour the reading of a few old records.
+        """
+        writes, page = self.writes, self._settings.feed_page
+        writes.forget_all()
+        mono, window_ms = self._clock.monotonic(), self._settings.window * 1000
+        until, count, age_ms = self._state.head, 0, 0
+        later_ms: int | None = None
+        while until > 0 and age_ms < window_ms and count < self._settings.remembered:
+            after = max(0, until - page)
+            rows = await self._storage.feed(self._tablet, after, until - after)
+            if not rows or rows[0].seq > until:
+                break
+            for row in reversed(rows):
+                try:
+                    time_ms, identities = write_identities(row.record)
+                except Damaged:
+                    log.error("metadata.feed_record_damaged", extra={"sequence": row.seq})
+                    continue
+                age_ms += min(max(0, (later_ms or time_ms) - time_ms), 60_000)
+                if age_ms >= window_ms:
+                    break
+                later_ms = time_ms
+                writes.load(mono, row.seq, identities)
+                count += len(identities)
+            until = after
+        self._loaded = True
+
+    def _floor(self, cell_us: int) -> int:
+        """R7: cell time less its age, monotone."""
+        target = cell_us - int(self._settings.floor_age * 1e6)
         present = self._state.floor_us
         return target if target >= present + int(self._settings.floor_step * 1e6) else present
 

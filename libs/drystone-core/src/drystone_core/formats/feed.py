@@ -23,6 +23,8 @@ _RECORD: Final = Struct("<BBHQ")
 """format, must flags, entries, commit time (Unix ms)."""
 _ENTRY: Final = Struct("<BHHIQ16s24s")
 """operation, key length, outcome length, blobs removed, bucket id, uid, write id."""
+_LENGTHS: Final = Struct("<HHI")
+"""Of an entry, behind its operation."""
 _OUTCOME: Final = Struct("<BQ")
 """flags, modified_ms."""
 _DELETE_MARKER: Final = 0x01
@@ -140,6 +142,22 @@ def decode_record(data: bytes) -> FeedRecord:
         return _decode(data)
     except error as exc:
         raise Damaged("feed record: short") from exc
+
+
+def write_identities(data: bytes) -> tuple[int, list[bytes]]:
+    """(commit time in Unix ms, the identities of the write ids) of a record, without decoding the rest of it."""
+    if len(data) < _RECORD.size + _CRC_SIZE or crc32c(data[:-_CRC_SIZE]) != int.from_bytes(data[-_CRC_SIZE:], "little"):
+        raise Damaged("feed record fails its checksum")
+    form, must, count, time_ms = _RECORD.unpack_from(data)
+    if form != FORMAT or must:
+        raise Damaged("feed record of a newer format", format=str(form), flags=str(must))
+    identities = []
+    at, lengths, size = _RECORD.size + 1, _LENGTHS.unpack_from, _ENTRY.size
+    for _ in range(count):
+        key_length, outcome_length, removed = lengths(data, at)
+        identities.append(data[at + size - 17 : at + size - 1])
+        at += size + key_length + outcome_length + 16 * removed
+    return time_ms, identities
 
 
 def _decode(data: bytes) -> FeedRecord:
