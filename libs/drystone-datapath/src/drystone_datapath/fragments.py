@@ -24,7 +24,7 @@ from drystone_core.ids import VolumeId
 from drystone_core.ports import Buffer, Clock, DiskFile, Lanes
 from drystone_datapath.codec import Codecs
 from drystone_datapath.faults import BlobGone, DamagedFragment
-from drystone_datapath.volume import DiskState, Slot, SlotFailure, Volume
+from drystone_datapath.volume import DiskState, Slot, SlotFailure, Volume, VolumeState
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -75,7 +75,8 @@ def read_verified(
     if count:
         got = file.preadv((target[:count],), at.record + at.payload_at + low, nowait=nowait)
         if got < count:
-            raise DamagedFragment(f"shard file ends inside the fragment at {at.record}")
+            # A rebuilt file ends where its last byte that is not zero does; the checksums tell it from a cut one.
+            target[got:count] = bytes(count - got)
     if count < high - low:
         target[count : high - low] = bytes(high - low - count)
     index, crcs = low // BLOCK, head.crcs
@@ -197,8 +198,7 @@ class Fragments:
             found = codec.rebuild([slot], good)[0]
         if crc32c(found) == crc:
             return found
-        heads = await self._collect(volume, slot, record, partial(_read_any_head, volume, record))
-        head = await self._agreed_head(volume, record, heads)
+        head = await self._any_head(volume, slot, record)
         at = StripeAt(record, head.payload_at, head.fragment_length)
         start = offset - record - head.payload_at
         low, high = start // BLOCK * BLOCK, min(head.fragment_length, -(-(start + length) // BLOCK) * BLOCK)
@@ -208,12 +208,14 @@ class Fragments:
             raise Damaged("a blob's rebuilt bytes do not match its checksum", record=str(record))
         return exact
 
-    async def _agreed_head(self, volume: Volume, record: int, heads: dict[int, Buffer]) -> RecordHead:
-        for slot, raw in heads.items():
-            head = decode_head(raw, nonce=volume.nonce, volume=volume.volume_id, slot=slot, offset=record)
-            if head is not None:
-                return head
-        raise Damaged("no head of the stripe verifies", record=str(record))
+    async def _any_head(self, volume: Volume, missing: int, record: int) -> RecordHead:
+        """A verified head of the stripe: slots are asked until k gave one (a bad one does not count)."""
+        heads = await self._collect(volume, missing, record, partial(_read_any_head, volume, record))
+        slot, raw = next(iter(heads.items()))
+        head = decode_head(raw, nonce=volume.nonce, volume=volume.volume_id, slot=slot, offset=record)
+        if head is None:
+            raise Damaged("no head of the stripe verifies", record=str(record))
+        return head
 
     async def _collect(
         self, volume: Volume, missing: int, record: int, reader: "Callable[[Slot], Buffer]"
@@ -283,6 +285,8 @@ class Fragments:
         self._blame_record(volume, at.record, slot, error)
 
     def _blame_record(self, volume: Volume, record: int, slot: int, error: BaseException) -> None:
+        if volume.state is VolumeState.RETIRED:
+            raise BlobGone(volume.volume_id, record)
         if not isinstance(error, OSError) or isinstance(error, TimeoutError):
             if record in volume.freed:
                 raise BlobGone(volume.volume_id, record)
@@ -305,7 +309,10 @@ def _read_plain(offset: int, length: int, slot: Slot) -> Buffer:
 
 
 def _read_any_head(volume: Volume, record: int, slot: Slot) -> Buffer:
-    return read_raw(slot.file, record, RECORD_ALIGN)
+    raw = read_raw(slot.file, record, RECORD_ALIGN)
+    if decode_head(raw, nonce=volume.nonce, volume=volume.volume_id, slot=slot.index, offset=record) is None:
+        raise DamagedFragment(f"head of the record at {record} does not verify")
+    return raw
 
 
 async def _either(rebuilding: Coroutine[Any, Any, _R], late: "asyncio.Future[_T]") -> _R | _T:

@@ -27,6 +27,7 @@ from drystone_datapath.codec import SLICE
 from drystone_datapath.faults import DamagedFragment
 from drystone_datapath.fragments import Fragments, StripeAt, read_verified
 from drystone_datapath.scan import read_table, scan_some
+from drystone_datapath.verify import verify_opening
 from drystone_datapath.volume import DiskState, DiskUnit, Slot, Volume, VolumeState
 
 T = TypeVar("T")
@@ -87,7 +88,7 @@ class SlotRebuild:
             if progress.stripes % _STRIPES_A_STEP == 0:
                 yield progress
         await self._on_target(self._file.sync)
-        await self._verify()
+        await self._verify(progress.stripes)
         await self._on_target(partial(self._unit.disk.rename, temporary_name(name), name))
         progress.verified = True
         yield progress
@@ -202,12 +203,16 @@ class SlotRebuild:
             self._unsynced = 0
             await self._on_target(file.sync)
 
-    async def _verify(self) -> None:
-        """Read the new file back: every record, every block (Q4)."""
-        at, size = RECORDS_AT, 1
+    async def _verify(self, written: int) -> None:
+        """Read the new file back: its header, every record, every block; and as many records as were written (Q4)."""
+        await self._on_target(partial(verify_opening, self.file, self._volume, self._missing))
+        at, size, found = RECORDS_AT, RECORDS_AT + 1, 0
         while at < size:
             call = partial(_verify_some, self.file, self._volume, self._missing, at)
-            at, size = await self._on_target(call)
+            at, size, records = await self._on_target(call)
+            found += records
+        if found != written:
+            raise DamagedFragment(f"{written} stripes were rebuilt, {found} can be read back")
 
     async def _on_target(self, call: Callable[[], T]) -> T:
         return await self._lanes.run(self._unit.lane, call, deadline=self._late())
@@ -244,7 +249,7 @@ def _begin(disk: Disk, name: str, opening: bytes) -> DiskFile:
     return file
 
 
-def _verify_some(file: DiskFile, volume: Volume, slot: int, at: int) -> tuple[int, int]:
+def _verify_some(file: DiskFile, volume: Volume, slot: int, at: int) -> tuple[int, int, int]:
     step = scan_some(file, volume, slot, at, True, 8)
     space = memoryview(bytearray(SLICE))
     for record in step.records:
@@ -255,4 +260,4 @@ def _verify_some(file: DiskFile, volume: Volume, slot: int, at: int) -> tuple[in
         for low in range(0, head.stored_length, SLICE):
             high = min(low + SLICE, head.fragment_length)
             read_verified(file, volume, place, slot, low, high, space[: high - low], head, False)
-    return step.next_at, step.size
+    return step.next_at, step.size, len(step.records)

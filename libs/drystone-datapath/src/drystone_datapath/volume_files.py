@@ -115,26 +115,27 @@ def open_shard(disk: Disk, volume: VolumeId, slot: int) -> OpenedShard:
 
 
 def assemble_volume(shards: Sequence[tuple[DiskUnit, OpenedShard]]) -> Volume:
-    """A closed volume from the shards at hand (at least one); what the slots free maps say is united by generation.
+    """A closed volume from the shards at hand (at least one).
+
+    What the slots' free maps say is united: a map names a stripe only once it is dead, and dead it stays (R7, R8), while
+    generations are counted per slot (a rebuilt slot's begin anew), so the highest one need not be the fullest.
 
     The state is CLOSED even when no flag was found: a volume has one owner for life, and it is not us (R3). Its closer
     writes the flags with `write_close_flags`.
     """
     first = shards[0][1].header
     slots: list[Slot | None] = [None] * first.profile.slots
-    end, frees = 0, []
+    end = 0
+    freed: set[int] = set()
     for unit, shard in shards:
         header = shard.header
         if (header.volume, header.profile, header.nonce) != (first.volume, first.profile, first.nonce):
             raise Damaged("shard headers of one volume disagree")
         slots[header.slot] = Slot(header.slot, unit, shard.file)
         end = max(end, shard.flag.end if shard.flag else 0)
-        frees.append(shard.freed)
-    freed = newest(frees)
-    return Volume(
-        first.volume, first.profile, first.nonce, slots, VolumeState.CLOSED, end,
-        freed=set(freed.records) if freed else set(),
-    )  # fmt: skip
+        if shard.freed is not None:
+            freed |= shard.freed.records
+    return Volume(first.volume, first.profile, first.nonce, slots, VolumeState.CLOSED, end, freed=freed)
 
 
 async def write_close_flags(
