@@ -120,10 +120,19 @@ class BlobWriter(Protocol):
         ...
 
     async def write(self, length: int) -> None:
-        """Hand over the first `length` bytes of the last space(); only the last piece may be shorter than the buffer.
+        """Hand over the first `length` bytes of the last space().
 
+        Fewer than the buffer holds: the last piece, or, when `expected` bytes were announced, a smaller stripe.
         Returns when the next piece may be received: its stripe need not be durable yet.
         """
+        ...
+
+    def contended(self) -> bool:
+        """Buffers run short: who does not fill the one he holds should hand it over as it is."""
+        ...
+
+    def let_go(self) -> None:
+        """Begin to write a last piece that waits for its trailer, which then costs a small stripe of its own."""
         ...
 
     async def finish(self, trailer: bytes) -> BlobRef:

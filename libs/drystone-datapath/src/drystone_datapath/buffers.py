@@ -61,6 +61,11 @@ class BufferPool:
         """Buffers handed out."""
         return self._used
 
+    @property
+    def contended(self) -> bool:
+        """Somebody waits, or less than a quarter is left."""
+        return bool(self._waiters) or self._used * 4 > self.count * 3
+
     def try_acquire(self) -> PooledBuffer | None:
         """A buffer when one may be had at once."""
         if self._used >= self.count:

@@ -3,7 +3,8 @@
 
 Invariants
   E1  Every byte handed out was verified (fragments.G1, or the packed extent's own CRC).
-  E2  A stream holds at most `prefetch` chunks of READ_BYTES; beyond half the pool nothing is prefetched.
+  E2  A stream holds at most `prefetch` chunks of READ_BYTES; beyond half the pool nothing is prefetched, and while
+      buffers run short a chunk is one block in memory of its own: readers that take their time hold up nobody else.
   E3  The number of bytes asked for is yielded exactly, or an error is raised.
 """
 
@@ -97,6 +98,7 @@ class Reader:
     async def read(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]:
         """Verified chunks of at most 1 MiB, in order. Raises Damaged, BlobGone (read the row again), Busy."""
         spans = plan(blobs, start, length)
+        rest: Span | None = None
         window: deque[ReadChunk | asyncio.Task[ReadChunk]] = deque()
         loop = asyncio.get_running_loop()
         try:
@@ -104,9 +106,11 @@ class Reader:
                 while len(window) < self._settings.prefetch and not (window and isinstance(window[-1], ReadChunk)):
                     if window and self._buffers.used * 2 > self._buffers.count:
                         break
-                    span = next(spans, None)
+                    span, rest = (rest or next(spans, None)), None
                     if span is None:
                         break
+                    if self._buffers.contended:
+                        span, rest = _narrowed(span)
                     window.append(self._chunk_now(span) or loop.create_task(self._chunk(span)))
                 if not window:
                     return
@@ -239,6 +243,16 @@ def _plan_piece(volume: VolumeId, at: StripeAt, start: int, end: int) -> Iterato
         high = min(at.fragment_length, low + end - start, low // READ_BYTES * READ_BYTES + READ_BYTES)
         yield StripedSpan(volume, at, fragment, low, high)
         start += high - low
+
+
+def _narrowed(span: Span) -> tuple[Span, Span | None]:
+    """The part of a span in its first block, and what is left of it."""
+    if isinstance(span, PackedSpan):
+        return span, None
+    border = (span.low // BLOCK + 1) * BLOCK
+    if span.high <= border:
+        return span, None
+    return span._replace(high=border), span._replace(low=border)
 
 
 def _blocks(span: StripedSpan) -> tuple[int, int]:

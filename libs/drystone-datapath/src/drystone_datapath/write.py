@@ -3,7 +3,8 @@
 
 Invariants
   W1  At most MAX_IN_FLIGHT pieces are being flushed and one received: three buffers a writer (invariant 7).
-  W2  The last piece waits for the trailer and carries it; when the end was not known, a small stripe of its own does.
+  W2  The last piece waits for the trailer and carries it; when the end was not known, or the trailer did not come in
+      time, a small stripe of its own does.
   W3  A buffer goes back to the pool only when no disk call can still read it.
 """
 
@@ -60,7 +61,7 @@ class StripedWriter:
         assert buffer is not None
         full = length == self._piece_bytes()
         self._offset += length
-        if not full or self._offset == self._expected:
+        if self._offset == self._expected or not (full or self._expected):
             self._held = (buffer, length)
             return
         self._launch(buffer, self._offset - length, length, b"", last=False)
@@ -69,6 +70,17 @@ class StripedWriter:
         for flight in self._flights:
             if flight.done():
                 flight.result()
+
+    def contended(self) -> bool:
+        """Buffers run short."""
+        return self._pool.contended
+
+    def let_go(self) -> None:
+        """Write a last piece before its trailer is known (W2)."""
+        held, self._held = self._held, None
+        if held is not None:
+            buffer, length = held
+            self._launch(buffer, self._offset - length, length, b"", last=False)
 
     async def finish(self, trailer: bytes) -> BlobRef:
         """All pieces and the trailer durable on all slots; raises what the first failing piece raised."""

@@ -64,6 +64,9 @@ class MemoryBody:
         self._at += step
         return step
 
+    def interrupt(self) -> None:
+        """All there will be is there."""
+
     async def read_all(self, limit: int) -> bytes:
         await self._begin()
         if self._cut is not None:

@@ -10,6 +10,7 @@ Extents are synthetic but well formed: they survive every codec and say the righ
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 from drystone_core.check import check
@@ -61,6 +62,10 @@ class MemoryBlobs:
         self.blobs: dict[BlobId, StoredBlob] = {}
         self.faults = Faults()
         self.lent = 0
+        self.contended = False
+        """What writers answer when asked whether buffers run short."""
+        self.let_go = 0
+        """How often a writer was told not to wait for its trailer."""
         self.outstanding = 0
         self.appends = 0
 
@@ -174,7 +179,6 @@ class MemoryWriter:
         buffer = self._buffer
         assert buffer is not None
         check(0 < length <= len(buffer), "a piece has bytes, and no more than its buffer")
-        check(not self._counts or self._counts[-1] == self._piece, "only the last piece is shorter")
         if self._store.faults.append is not None:
             raise self._store.faults.append
         self._payload += memoryview(buffer)[:length]
@@ -182,17 +186,18 @@ class MemoryWriter:
         buffer[:] = b"\xdd" * len(buffer)
         self._give_back()
 
+    def contended(self) -> bool:
+        return self._store.contended
+
+    def let_go(self) -> None:
+        self._store.let_go += 1
+
     async def finish(self, trailer: bytes) -> BlobRef:
         check(not self._ended, "a writer ends once")
         check(bool(self._counts), "a large blob has bytes")
         self._give_back()
         self._ended = True
-        full = [count for count in self._counts if count == self._piece]
-        extents: list[Extent] = []
-        if full:
-            extents.append(self._run(self._piece, len(full)))
-        if len(full) < len(self._counts):
-            extents.append(self._run(self._counts[-1], 1))
+        extents: list[Extent] = [self._run(piece, len(list(run))) for piece, run in groupby(self._counts)]
         return self._store.keep(self._header, bytes(self._payload), trailer, tuple(extents))
 
     def abort(self) -> None:

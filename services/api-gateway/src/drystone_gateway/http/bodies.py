@@ -64,6 +64,9 @@ class ArrivedBody:
             self._at = at + count
         return count
 
+    def interrupt(self) -> None:
+        """Nothing is ever waited for."""
+
     async def read_all(self, limit: int) -> bytes:
         rest = self._data[self._at :]
         if len(rest) > limit:
@@ -137,6 +140,10 @@ class IncomingBody:
             return await self._wait()
         finally:
             self._target = None
+
+    def interrupt(self) -> None:
+        if self._target is not None:
+            self._wake_receiver()
 
     async def read_all(self, limit: int) -> bytes:
         if self._chunks is None and self._left + len(self._ring) > limit:

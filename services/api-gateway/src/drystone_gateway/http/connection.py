@@ -480,7 +480,7 @@ class Connection(asyncio.BufferedProtocol):
     def _sweep_body(self, incoming: IncomingBody, elapsed: float) -> None:
         if not incoming.waiting and self._state != DISCARD:
             incoming.progress.rest()
-        elif incoming.progress.too_slow(incoming.received, elapsed, self._shared.settings.upload):
+        elif incoming.progress.too_slow(incoming.received, elapsed, self._shared.upload_pace()):
             if self._state == DISCARD:
                 self._time_out()
             else:

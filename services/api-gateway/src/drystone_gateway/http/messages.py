@@ -41,6 +41,10 @@ class Body(Protocol):
         """
         ...
 
+    def interrupt(self) -> None:
+        """End the receive under way, if any, with what has come: short although the body goes on."""
+        ...
+
     async def read_all(self, limit: int) -> bytes:
         """The rest of the body; Refused(MAX_MESSAGE_LENGTH_EXCEEDED) beyond `limit` bytes."""
         ...

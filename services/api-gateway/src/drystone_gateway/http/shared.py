@@ -48,6 +48,8 @@ class HttpSettings:
     """Unread body bytes that are dropped to keep the connection; with more it is closed."""
     upload: Pace = field(default_factory=Pace)
     """What a client must send while a handler waits for its body."""
+    crowded_upload: Pace = field(default_factory=lambda: Pace(idle_s=5.0, rate=16 * 1024, window_s=5.0))
+    """The same while more than three quarters of `max_in_flight` are taken."""
     download: Pace = field(default_factory=Pace)
     """What a client must take of an answer."""
     sweep_s: float = 1.0
@@ -135,6 +137,12 @@ class Shared:
 
     def __post_init__(self) -> None:
         self.view = memoryview(self.buffer)
+
+    def upload_pace(self) -> Pace:
+        """What a client must send just now."""
+        settings = self.settings
+        crowded = self.stats.in_flight * 4 > settings.max_in_flight * 3
+        return settings.crowded_upload if crowded else settings.upload
 
     def render_failure(self, request: Request, failure: BaseException) -> Response:
         """The answer to what a handler raised."""

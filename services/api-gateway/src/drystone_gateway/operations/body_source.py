@@ -39,7 +39,11 @@ class BodySource(Protocol):
         ...
 
     async def receive(self, target: memoryview) -> int:
-        """Fill `target`; short only at the payload's end."""
+        """Fill `target`; short only at the payload's end, or when interrupted."""
+        ...
+
+    def interrupt(self) -> None:
+        """End a receive under way with what has come."""
         ...
 
     async def finish(self) -> Mapping[str, str]:
@@ -65,6 +69,9 @@ class PlainSource:
     async def receive(self, target: memoryview) -> int:
         return await self._body.receive(target)
 
+    def interrupt(self) -> None:
+        self._body.interrupt()
+
     async def finish(self) -> Mapping[str, str]:
         return _NO_TRAILERS
 
@@ -72,7 +79,7 @@ class PlainSource:
 class ChunkedSource:
     """The payload is inside aws-chunked framing."""
 
-    __slots__ = ("_body", "_decoder", "_ended", "_pieces", "_rest", "_scratch", "size")
+    __slots__ = ("_body", "_decoder", "_ended", "_interrupted", "_pieces", "_rest", "_scratch", "size")
 
     def __init__(self, body: Body, size: int, decoder: ChunkedDecoder) -> None:
         self._body = body
@@ -82,6 +89,7 @@ class ChunkedSource:
         self._pieces: Iterator[memoryview] = iter(())
         self._rest: memoryview | None = None
         self._ended = False
+        self._interrupted = False
 
     def at_once(self) -> bytes | memoryview | bytearray | None:
         raw = self._body.buffered()
@@ -95,13 +103,14 @@ class ChunkedSource:
         await self._body.arrived(min(self.size, _SCRATCH))
 
     async def receive(self, target: memoryview) -> int:
+        self._interrupted = False
         filled, size = 0, len(target)
         while filled < size:
             piece = self._rest
             if piece is None:
                 piece = next(self._pieces, None)
                 if piece is None:
-                    if not await self._more():
+                    if self._interrupted or not await self._more():
                         break
                     continue
             step = min(size - filled, len(piece))
@@ -110,7 +119,12 @@ class ChunkedSource:
             self._rest = piece[step:] if step < len(piece) else None
         return filled
 
+    def interrupt(self) -> None:
+        self._interrupted = True
+        self._body.interrupt()
+
     async def finish(self) -> Mapping[str, str]:
+        self._interrupted = False
         while True:
             for _ in self._pieces:
                 raise Refused(ErrorCode.INCOMPLETE_BODY)
@@ -124,7 +138,7 @@ class ChunkedSource:
         if scratch is None:
             scratch = self._scratch = memoryview(bytearray(_SCRATCH))
         count = await self._body.receive(scratch)
-        if count < len(scratch):
+        if count < len(scratch) and not self._interrupted:
             self._ended = True
         self._pieces = self._decoder.feed(scratch[:count])
         return count > 0

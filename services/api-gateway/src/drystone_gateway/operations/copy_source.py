@@ -76,6 +76,9 @@ class ObjectSource:
                 chunk.release()
         return filled
 
+    def interrupt(self) -> None:
+        """Storage does not trickle."""
+
     async def finish(self) -> Mapping[str, str]:
         return _NO_TRAILERS
 

@@ -13,6 +13,7 @@ Paths  at most PACK_LIMIT bytes: hashed inline, one append.   Larger: pieces thr
 threads while the next bytes arrive.
 """
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ from drystone_core.ports import Buffer
 from drystone_core.services import BlobHeader, BlobWriter, SmallBlob
 from drystone_gateway.operations.context import Gateway
 from drystone_gateway.operations.hashing import BodyHashes
+from drystone_gateway.operations.loans import Loan
 
 NAME_BLOB = 2
 """BlobHeader.kind of a blob that only says that a name exists."""
@@ -69,6 +71,8 @@ class Source(Protocol):
     async def ready(self) -> None: ...
 
     async def receive(self, target: memoryview) -> int: ...
+
+    def interrupt(self) -> None: ...
 
     async def finish(self) -> Mapping[str, str]: ...
 
@@ -145,7 +149,18 @@ def _trailer(gateway: Gateway, naming: Naming, size: int, etag: str, checksum: C
 class _LargeIngest:
     """One body of more than PACK_LIMIT bytes on its way into blobs."""
 
-    __slots__ = ("_blobs", "_gateway", "_hashes", "_hashing", "_naming", "_offset", "_registered", "_source", "_writer")
+    __slots__ = (
+        "_blobs",
+        "_gateway",
+        "_hashes",
+        "_hashing",
+        "_loan",
+        "_naming",
+        "_offset",
+        "_registered",
+        "_source",
+        "_writer",
+    )
 
     def __init__(self, gateway: Gateway, source: Source, hashes: BodyHashes, naming: Naming) -> None:
         self._gateway = gateway
@@ -157,6 +172,7 @@ class _LargeIngest:
         self._blobs: list[BlobRef] = []
         self._offset = 0
         self._registered: UploadId | None = None
+        self._loan = Loan(loop=asyncio.get_running_loop(), contended=self._contended)
 
     async def run(self) -> Stored:
         gateway, source, hashes = self._gateway, self._source, self._hashes
@@ -167,15 +183,16 @@ class _LargeIngest:
         while at < size:
             await source.ready()
             space = await writer.space()
-            length = min(len(space), size - at)
-            await self._fill(space, length)
+            length = await self._fill(space, min(len(space), size - at))
             await writer.write(length)
             at += length
             if at < size and not self._naming.part and gateway.clock.monotonic() - begun > cut_after:
                 await self._register(at)
                 writer = self._begin(at)
                 begun = gateway.clock.monotonic()
+        self._loan.begin(writer.let_go)
         trailers = await source.finish()
+        self._loan.stop()
         checksum = hashes.verified(trailers)
         etag = hashes.etag()
         ref = await writer.finish(_trailer(gateway, self._naming, size, etag, checksum))
@@ -185,6 +202,7 @@ class _LargeIngest:
 
     async def abandon(self) -> None:
         """Leave nothing behind that could be named."""
+        self._loan.stop()
         hashing, self._hashing = self._hashing, None
         if hashing is not None:
             try:
@@ -204,30 +222,42 @@ class _LargeIngest:
         self._writer = writer = self._gateway.storage.writer(header, expected=self._source.size - at)
         return writer
 
-    async def _fill(self, space: memoryview, length: int) -> None:
-        """Receive `length` bytes into `space`; all of them are hashed when it returns.
+    def _contended(self) -> bool:
+        writer = self._writer
+        return writer is not None and writer.contended()
+
+    async def _fill(self, space: memoryview, length: int) -> int:
+        """Receive up to `length` bytes into `space`: fewer when the loan is over. All are hashed when it returns.
 
         While a slice is being hashed the next bytes arrive; what came meanwhile becomes the next slice.
         """
-        source, update = self._source, self._hashes.update
+        source, update, loan = self._source, self._hashes.update, self._loan
         submit, least = self._gateway.hashing.submit, self._gateway.settings.hash_slice
         hashed = at = 0
-        while at < length:
+        loan.begin(source.interrupt)
+        while at < length and not (loan.over and at):
             count = await source.receive(space[at : min(at + least, length)])
             if not count:
-                raise Refused(ErrorCode.INCOMPLETE_BODY)
+                if not loan.over:
+                    raise Refused(ErrorCode.INCOMPLETE_BODY)
+                if not at:  # framing alone has come
+                    loan.begin(source.interrupt)
+                    continue
             at += count
+            loan.filled = at
             hashing = self._hashing
-            if hashing is not None and (at == length or _done(hashing)):
+            if hashing is not None and (at == length or loan.over or _done(hashing)):
                 await hashing
                 hashing = self._hashing = None
-            if hashing is None:
+            if hashing is None and hashed < at:
                 self._hashing = submit(partial(update, space[hashed:at]))
                 hashed = at
         last = self._hashing
         if last is not None:
             await last
             self._hashing = None
+        loan.end()
+        return at
 
     async def _register(self, at: int) -> None:
         """Finish the blob so far and name it by an internal upload of the same key (R7)."""
