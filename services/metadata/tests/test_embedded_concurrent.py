@@ -5,6 +5,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from drystone_core.formats.rowseal import seal, unseal
 from drystone_core.ids import DiskId
 from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
@@ -104,4 +105,3 @@ async def test_pages_are_one_state_and_never_older_than_acknowledged(tmp_path: P
         await storage.close()
         for lane in lanes:
             lane.stop()
-

@@ -128,6 +128,11 @@ class Committer:
         self._loaded = False
         self._phase = Phase.OWNER
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the recent write ids are in memory."""
+        return self._loaded
+
     def cell_us(self) -> int:
         """Cell time, Unix microseconds."""
         return self._time.now_us()

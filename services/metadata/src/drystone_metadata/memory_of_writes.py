@@ -121,7 +121,7 @@ class WriteMemory:
         self._round = []
         self._loaded_oldest = 0
 
-    def sweep(self, at: float, pages: int = 2048) -> None:
+    def sweep(self, at: float, pages: int = 512) -> None:
         """Give back the memory of what is forgotten, in at most `pages` pages."""
         if self._loaded_oldest and at >= self._loaded_until:
             self._loaded, self._loaded_oldest = {}, 0

@@ -31,17 +31,20 @@ from drystone_core.objects import Bucket, ObjectVersion
 from drystone_core.ports import Clock, Entropy
 from drystone_core.services import BlobName
 from drystone_metadata.committer import Committer
+from drystone_metadata.feed_retention import FeedCursor, FeedRetention, read_feed
 from drystone_metadata.listing.keys import list_objects
 from drystone_metadata.listing.uploads import list_parts, list_uploads
 from drystone_metadata.listing.versions import list_versions
 from drystone_metadata.liveness import dead_blobs
 from drystone_metadata.logic.decide import Change
 from drystone_metadata.settings import MetadataSettings
-from drystone_metadata.store.ports import RowKey, TabletId, TabletStorage
+from drystone_metadata.store.ports import FeedRow, RowKey, TabletId, TabletStorage
+from drystone_metadata.sweeping import Sweeper
+from drystone_metadata.upkeep import Upkeep
 
 
 class LocalMetadata:
-    """MetadataService. `start()`, then keep `run()` running; mutations are answered while it runs."""
+    """MetadataService. `start()`, then keep `run()` and `upkeep.run()` running; mutations are answered by `run()`."""
 
     def __init__(
         self,
@@ -59,6 +62,20 @@ class LocalMetadata:
         self.committer = Committer(
             storage=storage, tablet=tablet, clock=clock, entropy=entropy, settings=self._settings
         )
+        self.upkeep = Upkeep(
+            committer=self.committer,
+            retention=FeedRetention(storage=storage, tablet=tablet, committer=self.committer, settings=self._settings),
+            sweeper=Sweeper(
+                storage=storage,
+                tablet=tablet,
+                mutate=self.committer.submit,
+                clock=clock,
+                entropy=entropy,
+                settings=self._settings,
+            ),
+            clock=clock,
+            settings=self._settings,
+        )
 
     async def start(self) -> None:
         """Create the tablet when this is the first start, and own it."""
@@ -68,6 +85,10 @@ class LocalMetadata:
     async def run(self) -> None:
         """The committer's loop; until cancelled."""
         await self.committer.run()
+
+    async def changes(self, cursor: FeedCursor, limit: int = 1000) -> list[FeedRow]:
+        """Feed records after the cursor; Stale when the consumer must resync by a scan."""
+        return await read_feed(self._storage, self._tablet, cursor, limit)
 
     def mutate(self, mutation: Change) -> Awaitable[Outcome]:
         """Decided and durable when it returns. Concurrent calls share one commit."""
@@ -136,8 +157,15 @@ class LocalMetadata:
                 return version
         order = parse_version(version_id)
         if version_id == NULL_VERSION:
-            (pointer,) = await self._storage.read(self._tablet, (RowKey(NULL_AT, address),))
+            # The pointer with the current row: the null version is in one of the two.
+            pointer, value = await self._storage.read(
+                self._tablet, (RowKey(NULL_AT, address), RowKey(CURRENT, address))
+            )
             order = None if pointer is None else unseal(NULL_AT, address, b"", pointer)
+            if order is None and value is not None:
+                version = self._decode(address, value)
+                if version.version_id == version_id:
+                    return version
         if order is not None:
             # Read with the current row again: a version that is being promoted is in one of the two.
             keys = (RowKey(VERSION, address, order), RowKey(CURRENT, address))
@@ -186,6 +214,7 @@ class LocalMetadata:
             after_key=after_key,
             after_version=after_version,
             limit=limit,
+            pause=self.committer.pause,
         )
 
     async def list_uploads(

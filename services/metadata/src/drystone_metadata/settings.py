@@ -20,8 +20,8 @@ class MetadataSettings:
     """The floor is raised when it would rise by this many seconds."""
     window: float = 15 * 60.0
     """Seconds a write id is remembered (R1)."""
-    remembered: int = 8_000_000
-    """Write ids remembered at most (16 bytes each): the whole window at 8,800 mutations a second."""
+    remembered: int = 7_000_000
+    """Write ids remembered at most (18 bytes each): the whole window at 7,700 mutations a second."""
     clock_gap: float = 366 * 86400.0
     """Seconds the wall clock may be ahead of the last commit before blobs stamped by it are refused."""
     attempts: int = 8
@@ -30,3 +30,17 @@ class MetadataSettings:
     """Feed records read at once at take-over."""
     cached_rows: int = 4096
     """Decoded object rows kept."""
+    feed_bytes: int = 1 << 30
+    """The change feed is trimmed beyond so many bytes (never what `window` needs)."""
+    feed_age: float = 7 * 86400.0
+    """Seconds after which a feed record goes; a consumer that lags more must resync."""
+    feed_interval: float = 10.0
+    """Seconds between looks at the feed's bounds."""
+    upkeep_pause: float = 0.5
+    """Seconds between pieces of upkeep."""
+    sweep_rows: int = 256
+    """Rows looked at between two pauses of a sweep."""
+    sweep_after: float = 60.0
+    """Seconds from the start (or a failure) to a sweep for rows nobody can reach."""
+    sweep_interval: float = 3600.0
+    """Seconds from the end of a sweep to the next."""

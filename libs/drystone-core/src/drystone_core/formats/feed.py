@@ -144,6 +144,12 @@ def decode_record(data: bytes) -> FeedRecord:
         raise Damaged("feed record: short") from exc
 
 
+def record_time_ms(data: bytes) -> int:
+    """When the record was committed, Unix ms; unverified."""
+    time_ms: int = _RECORD.unpack_from(data)[3]
+    return time_ms
+
+
 def write_identities(data: bytes) -> tuple[int, list[bytes]]:
     """(commit time in Unix ms, the identities of the write ids) of a record, without decoding the rest of it."""
     if len(data) < _RECORD.size + _CRC_SIZE or crc32c(data[:-_CRC_SIZE]) != int.from_bytes(data[-_CRC_SIZE:], "little"):

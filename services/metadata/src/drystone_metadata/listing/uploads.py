@@ -84,6 +84,9 @@ async def list_parts(
     start = RowKey(PART, address, part_seq(seq, min(max(after, 0) + 1, 0xFFFF)))
     end = RowKey(PART, address, seq + b"\xff\xff\xff")
     rows = await storage.scan(tablet, start, end, limit + 1) if limit else []
+    # Parts go only with their upload: when that is still there, these are its parts.
+    if await storage.read(tablet, [RowKey(UPLOAD, address, seq)]) == [None]:
+        raise Refused(ErrorCode.NO_SUCH_UPLOAD, UploadId=upload_id)
     parts = [decode_part(address, row.seq, body) for row, body in rows[:limit]]
     truncated = len(rows) > limit
     return PartPage(

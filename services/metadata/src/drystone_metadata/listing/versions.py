@@ -3,10 +3,15 @@
 
 Invariants
   L1  A key's CURRENT row comes before its VERSION rows, which stand in order, newest first.
-  L2  A row that moves between the two while a page is read is shown once: the page is read again when the head moved,
-      and orders of one key only grow within a page.
+  L2  A page is what stood at one head: nothing was committed while it was read, or (the feed says so) nothing under its
+      prefix, or it was read again while commits paused. So a row that moves between the two is shown, and once.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from drystone_core.errors import Unavailable
+from drystone_core.formats.feed import decode_record
 from drystone_core.formats.row_keys import CURRENT, NULL_AT, VERSION, parse_version
 from drystone_core.formats.rows import ObjectHead, listed_fields, object_head
 from drystone_core.formats.rowseal import unseal
@@ -16,7 +21,11 @@ from drystone_metadata.listing.keys import first_key
 from drystone_metadata.store.ports import RowKey, TabletId, TabletStorage
 from drystone_metadata.store.reading import Row, RowRun, successor
 
-_ATTEMPTS = 4
+_ATTEMPTS = 2
+_COMMITS_MOST = 64
+"""Looked through for changes under the prefix; after more the page is read again."""
+Pause = Callable[[], AbstractAsyncContextManager[None]]
+"""No commit is under way inside."""
 
 
 async def list_versions(
@@ -29,6 +38,7 @@ async def list_versions(
     after_key: bytes,
     after_version: str,
     limit: int,
+    pause: Pause,
 ) -> VersionPage:
     """One page."""
     base = bucket_id.to_bytes(8, "big")
@@ -37,26 +47,50 @@ async def list_versions(
     empty = VersionPage(versions=[], common_prefixes=[], truncated=False, next_key=b"", next_version="")
     if limit <= 0 or end_key is None:
         return empty
-    marker = b""
     if after_version and after_key >= prefix:
         begin = after_key
-        marker = await _order_of(storage, tablet, base + after_key, after_version)
     if begin is None:
         return empty
-    first = 16 if delimiter else limit + 1
-    page = empty
+    start, first = begin, 16 if delimiter else limit + 1
+
+    async def read() -> VersionPage:
+        marker = b""
+        if after_version and after_key >= prefix:
+            marker = await _order_of(storage, tablet, base + after_key, after_version)
+        runs = [
+            RowRun(storage, tablet, RowKey(kind, base + start), RowKey(kind, end_key), first=first, most=limit + 1)
+            for kind in (CURRENT, VERSION)
+        ]
+        return await _merge(runs[0], runs[1], prefix, delimiter, limit, (base + start, marker))
+
     for _ in range(_ATTEMPTS):
         before = (await storage.state(tablet)).head
-        current = RowRun(
-            storage, tablet, RowKey(CURRENT, base + begin), RowKey(CURRENT, end_key), first=first, most=limit + 1
-        )
-        older = RowRun(
-            storage, tablet, RowKey(VERSION, base + begin), RowKey(VERSION, end_key), first=first, most=limit + 1
-        )
-        page = await _merge(current, older, prefix, delimiter, limit, (base + begin, marker))
-        if (await storage.state(tablet)).head == before:
-            break
-    return page
+        page = await read()
+        head = (await storage.state(tablet)).head
+        if head == before or not await _touched(storage, tablet, before, head, bucket_id, prefix):
+            return page
+    async with pause():
+        before = (await storage.state(tablet)).head
+        page = await read()
+        if (await storage.state(tablet)).head != before:
+            raise Unavailable("another owner writes to the tablet")
+        return page
+
+
+async def _touched(
+    storage: TabletStorage, tablet: TabletId, before: int, head: int, bucket_id: BucketId, prefix: bytes
+) -> bool:
+    """Whether a commit after `before`, up to `head`, may have changed keys under the prefix."""
+    if head - before > _COMMITS_MOST:
+        return True
+    rows = await storage.feed(tablet, before, head - before)
+    if len(rows) < head - before:
+        return True
+    return any(
+        entry.bucket_id == bucket_id and entry.key.startswith(prefix)
+        for row in rows
+        for entry in decode_record(row.record).entries
+    )
 
 
 async def _order_of(storage: TabletStorage, tablet: TabletId, address: bytes, version: str) -> bytes:

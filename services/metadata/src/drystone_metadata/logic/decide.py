@@ -26,13 +26,14 @@ from drystone_core.mutations import (
 )
 from drystone_core.objects import Bucket
 from drystone_metadata.logic.buckets import configure_bucket, create_bucket, delete_bucket
+from drystone_metadata.logic.housekeeping import SweepRows, sweep_rows
 from drystone_metadata.logic.names import swap_blobs
 from drystone_metadata.logic.objects import delete_object, put_object, replace_metadata
 from drystone_metadata.logic.uploads import abort_upload, complete_upload, create_upload, put_part
 from drystone_metadata.logic.view import Decision, Moment, View
 from drystone_metadata.store.ports import RowKey
 
-Change = Mutation | ConfigureBucket
+Change = Mutation | ConfigureBucket | SweepRows
 
 _DECIDERS: dict[type, Callable[[View, Any, Moment], Decision]] = {
     CreateBucket: create_bucket,
@@ -46,6 +47,7 @@ _DECIDERS: dict[type, Callable[[View, Any, Moment], Decision]] = {
     CompleteUpload: complete_upload,
     AbortUpload: abort_upload,
     SwapBlobs: swap_blobs,
+    SweepRows: sweep_rows,
 }
 
 
@@ -56,7 +58,7 @@ def decide(view: View, mutation: Change, moment: Moment) -> Decision:
 
 def reads(mutation: Change, bucket: Bucket) -> list[RowKey]:
     """Rows the decision asks for in any case."""
-    if isinstance(mutation, CreateBucket | DeleteBucket | ConfigureBucket):
+    if isinstance(mutation, CreateBucket | DeleteBucket | ConfigureBucket | SweepRows):
         return []
     address = object_address(bucket.bucket_id, mutation.key)
     if isinstance(mutation, CreateUpload):

@@ -83,7 +83,7 @@ class Decision(NamedTuple):
     changes: Mapping[RowKey, bytes | None]
     """None deletes; empty = no effect: nothing to commit for this one."""
     entry: FeedEntry | None
-    """None exactly when there are no changes."""
+    """None when nothing changed that a consumer of the feed could see."""
     bucket: tuple[str, Bucket | None] | None = None
     """A bucket made, changed or removed."""
 
