@@ -152,8 +152,8 @@ def part_hashes(headers: Mapping[str, str], payload: PayloadMode, algorithm: str
 
 def document_hashes(headers: Mapping[str, str], payload: PayloadMode, *, checksum: bool = True) -> BodyHashes | None:
     """Digests of a request document, None when it promises nothing; `checksum`: x-amz-checksum-* speaks of the
-    document."""
-    requested = requested_checksum(headers) if checksum else None
+    document, as a trailer always does (it may be all that protects an unsigned body)."""
+    requested = requested_checksum(headers) if checksum or "x-amz-trailer" in headers else None
     md5 = content_md5(headers)
     signed = payload.hex if isinstance(payload, SignedHash) else ""
     if requested is None and md5 is None and not signed:
