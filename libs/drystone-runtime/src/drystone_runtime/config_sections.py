@@ -163,10 +163,18 @@ class MetadataSettings:
     """Names and the trash."""
 
     grace: float = setting(86400.0, duration, "deleted bytes wait this long before they are freed")
+    feed_size: int = setting(GIB, size, "the change feed is trimmed beyond it (never within retry_window)")
+    feed_age: float = setting(7 * 86400.0, duration, "change feed records are kept this long at most")
+    retry_window: float = setting(900.0, duration, "a client's own retry is recognised for so long")
 
     def problems(self) -> list[str]:
         """What fits its type and is wrong all the same."""
-        return ["metadata.grace: at least 15m"] if self.grace < 900 else []
+        found = ["metadata.grace: at least 15m"] if self.grace < 900 else []
+        if self.feed_size < 64 * KIB:
+            found.append("metadata.feed_size: at least 64KiB")
+        if self.feed_age < 1 or self.retry_window < 1:
+            found.append("metadata.feed_age and metadata.retry_window: at least 1s")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

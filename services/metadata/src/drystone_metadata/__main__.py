@@ -45,6 +45,7 @@ async def start(given: argparse.Namespace) -> Started:
     metadata = LocalMetadata(storage=storage, tablet=CELL_TABLET, clock=clock, entropy=entropy)
     await metadata.start()
     background.keep("metadata.commit", metadata.run)
+    background.keep("metadata.upkeep", metadata.upkeep.run)
 
     async def stop() -> None:
         await background.stop()

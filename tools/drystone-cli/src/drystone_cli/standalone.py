@@ -30,6 +30,7 @@ from drystone_gateway.operations.answers import error_response
 from drystone_gateway.operations.hash_pool import ThreadHashPool
 from drystone_gateway.settings import GatewaySettings
 from drystone_metadata.service import LocalMetadata
+from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import CELL_TABLET
 from drystone_runtime.config_sections import Settings
@@ -82,10 +83,15 @@ class Standalone:
         self.members = self._embedded(store)
         await self.members.open(create=len(self.node.registry) == 0)
         self.metadata = LocalMetadata(
-            storage=self.members, tablet=CELL_TABLET, clock=self.world.clock, entropy=self.world.entropy
+            storage=self.members,
+            tablet=CELL_TABLET,
+            clock=self.world.clock,
+            entropy=self.world.entropy,
+            settings=metadata_settings(self.spec.settings),
         )
         await self.metadata.start()
         self.world.background.keep("metadata.commit", self.metadata.run)
+        self.world.background.keep("metadata.upkeep", self.metadata.upkeep.run)
         self.world.background.keep("metadata.readmit", self._readmit_members)
         marks.append(time.perf_counter())
         await self._serve_s3(self.metadata)
@@ -216,6 +222,17 @@ class Standalone:
         for one in self._rpc:
             await one.start()
             await one.serving(True)
+
+
+def metadata_settings(settings: Settings) -> MetadataSettings:
+    """The metadata service's own settings from the store's."""
+    metadata = settings.metadata
+    return MetadataSettings(
+        window=metadata.retry_window,
+        feed_bytes=metadata.feed_size,
+        feed_age=metadata.feed_age,
+        feed_interval=min(10.0, metadata.feed_age / 8),
+    )
 
 
 def storage_settings(settings: Settings, disks: tuple[str, ...]) -> StorageSettings:
