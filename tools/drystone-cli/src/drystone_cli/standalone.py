@@ -34,6 +34,7 @@ from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import CELL_TABLET
 from drystone_runtime.config_sections import Settings
+from drystone_runtime.memory_trim import MemoryTrim
 from drystone_storage.disks.assemble import DisksRefused
 from drystone_storage.disks.store import Store
 from drystone_storage.node import StorageNode
@@ -91,6 +92,7 @@ class Standalone:
         )
         await self.metadata.start()
         self.world.background.keep("metadata.commit", self.metadata.run)
+        self.world.background.keep("memory.trim", MemoryTrim(clock=self.world.clock).run)
         self.world.background.keep("metadata.upkeep", self.metadata.upkeep.run)
         self.world.background.keep("metadata.readmit", self._readmit_members)
         marks.append(time.perf_counter())
@@ -215,7 +217,7 @@ class Standalone:
                 self.spec.node_socket,
                 metadata_service(self.metadata),
                 storage_service(self.node, self.node.status),
-                upkeep_service(self.node.healer, self.node.freer),
+                upkeep_service(self.node.healer, self.node.freer, self.node.scrubs),
             ),
             server(self.spec.admin_socket, admin_service(StandaloneView(self))),
         ]

@@ -48,7 +48,7 @@ class HttpSettings:
     """Unread body bytes that are dropped to keep the connection; with more it is closed."""
     upload: Pace = field(default_factory=Pace)
     """What a client must send while a handler waits for its body."""
-    crowded_upload: Pace = field(default_factory=lambda: Pace(idle_s=5.0, rate=16 * 1024, window_s=5.0))
+    crowded_upload: Pace = field(default_factory=lambda: Pace(idle_s=3.0, rate=16 * 1024, window_s=3.0))
     """The same while more than three quarters of `max_in_flight` are taken."""
     download: Pace = field(default_factory=Pace)
     """What a client must take of an answer."""
