@@ -264,3 +264,21 @@ def test_no_target_does_worse_than_being_refused(make_request, method, pieces):
         assert call.bucket
         assert not call.key
         assert not call.query.keys() - {"versionId", "partNumber", "list-type", "x-amz-acl"}
+
+
+@pytest.mark.parametrize(
+    ("method", "query"),
+    [
+        ("PUT", ""),
+        ("PUT", "uploadId=u&partNumber=1&"),
+        ("POST", "uploads&"),
+        ("POST", "uploadId=u&"),
+        ("DELETE", "uploadId=u&"),
+    ],
+)
+def test_a_version_cannot_be_chosen_where_none_is_meant(make_request, method, query):
+    """A PUT with versionId would replace the current version, so it is refused as AWS does."""
+    for version in ("v1", "", "null"):
+        error = refusal(make_request, method, f"/bucket/key?{query}versionId={version}")
+        assert (error.code, error.details["ArgumentName"]) == (ErrorCode.INVALID_ARGUMENT, "versionId")
+    assert route(make_request, "DELETE", "/bucket/key?versionId=v1").operation is Operation.DELETE_OBJECT

@@ -7,7 +7,8 @@ Invariants
   O2  A query name that is in no table is refused on every method that changes something, and on reads when it has no
       value (it could be a sub-resource we do not know); `?v=123` on a GET is a cache buster and ignored, as AWS does.
   O3  Keys are decoded exactly once, `+` is literal, `//`, `.` and `..` are ordinary (s3-surface §5 #1, #2, #37).
-  O4  A known query name that comes twice is refused.
+  O4  A known query name that comes twice is refused, and versionId where no version can be chosen (a PUT with one
+      would replace the current version).
 Source: botocore's s3/2006-03-01 model; a test compares these tables with it.
 """
 
@@ -23,6 +24,7 @@ from drystone_gateway.s3.request import RequestHead
 from drystone_gateway.s3.route_tables import (
     BUCKET_PLAIN,
     BUCKET_SUB,
+    NO_VERSION,
     OBJECT_PLAIN,
     OBJECT_SUB,
     PARAMETERS,
@@ -92,6 +94,13 @@ class Router:
             check_addressed_bucket(bucket)
         key = decode_key(raw_key) if raw_key else b""
         operation = _operation(method, bucket, key, query, request.headers)
+        if "versionId" in query and operation in NO_VERSION:
+            raise Refused(
+                ErrorCode.INVALID_ARGUMENT,
+                "This operation does not accept a version-id.",
+                ArgumentName="versionId",
+                ArgumentValue=query["versionId"][:128],
+            )
         headers = _with_hoisted(request.headers, query) if query else request.headers
         return S3Call(operation, bucket, key, query, headers, virtual)
 

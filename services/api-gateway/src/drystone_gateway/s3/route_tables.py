@@ -149,6 +149,19 @@ OBJECT_SUB: Mapping[str, Mapping[str, Op]] = MappingProxyType(
     }
 )
 
+NO_VERSION = frozenset(
+    {
+        Op.PUT_OBJECT,
+        Op.COPY_OBJECT,
+        Op.CREATE_MULTIPART_UPLOAD,
+        Op.UPLOAD_PART,
+        Op.UPLOAD_PART_COPY,
+        Op.COMPLETE_MULTIPART_UPLOAD,
+        Op.ABORT_MULTIPART_UPLOAD,
+    }
+)
+"""Operations on an object that work on no version of it."""
+
 PARAMETERS = frozenset(
     {
         "annotation-prefix",

@@ -155,6 +155,8 @@ def malformed() -> Refused:
 
 def fields_of(element: Element, allowed: Collection[str]) -> dict[str, Element]:
     """Children by name, each at most once and of the allowed names."""
+    if element.text and not element.text.isspace():
+        raise malformed()
     found: dict[str, Element] = {}
     for child in element.children:
         if child.name not in allowed or child.name in found:
