@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 import apsw
 
+from drystone_core.errors import Unavailable
 from drystone_core.formats.rowseal import intact
 from drystone_core.ports import Lanes
 from drystone_metadata.store.embedded.member import Member
@@ -16,6 +17,7 @@ from drystone_metadata.store.embedded.overlay import after
 from drystone_metadata.store.ports import RowKey
 
 _RANGE = 1000
+_TRIES = 50
 _END = RowKey(256, b"", b"")
 
 
@@ -39,14 +41,19 @@ async def compare(
     differences: list[str] = []
     wrong: list[Member] = []
     start = RowKey(0, b"", b"")
+    tries = 0
     while start < _END:
+        if tries > _TRIES:
+            raise Unavailable("the members' files do not come to the same sequence: they are not compared")
         async with AsyncExitStack() as still:
             for member in members:
                 await apply(member)
             for member in members:
                 await still.enter_async_context(member.gate)
             if len({member.applied.index for member in members if member.applied is not None}) != 1:
+                tries += 1
                 continue
+            tries = 0
             first, *others = members
             lead = await _digest(first, start, _END, _RANGE, lanes)
             end = after(lead.last) if lead.last is not None else _END

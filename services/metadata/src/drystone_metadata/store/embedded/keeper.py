@@ -62,6 +62,8 @@ class Keeper:
         """Set when a layer left memory or a member was dropped."""
         self._space_wanting = False
         """The last write into some file failed for want of space."""
+        self._verify_at = clock.monotonic() + min(settings.verify_first, settings.verify_every)
+        self._verifying = False
         self.may_freeze = False
         """False while the growing layer holds records that are not on every member yet."""
         chain.want_prepared = self._want_prepared
@@ -398,6 +400,9 @@ class Keeper:
             for member in self._chain.set:
                 if member.distrusted and not member.rebuilding and member.standing is Standing.MEMBER:
                     await self._replace_file(member)
+            if self._settings.verify_every and self._clock.monotonic() >= self._verify_at and not self._verifying:
+                self._verify_at = self._clock.monotonic() + self._settings.verify_every
+                self._background.once("metadata-verify", self._verify_quietly())
             if any(member.standing is Standing.FAILED for member in self._chain.set):
                 now = self._clock.monotonic()
                 for member in self._members:
@@ -425,12 +430,23 @@ class Keeper:
                 return True
         return False
 
+    async def _verify_quietly(self) -> None:
+        self._verifying = True
+        try:
+            await self.verify()
+        except (apsw.Error, OSError, Unavailable) as error:
+            self.say("metadata.verify_failed", error=repr(error))
+        finally:
+            self._verifying = False
+
     async def verify(self) -> list[str]:
         """See EmbeddedStorage.verify_members."""
         async with self._lock:
             self._freeze()
         members = [member for member in self._chain.set if member.serves and member.standing is Standing.MEMBER]
         differences, wrong = await compare(members, apply=self._apply, lanes=self._lanes)
+        if differences:
+            self.say("metadata.members_differ", ranges=len(differences), first=differences[0])
         for member in wrong:
             self._distrust(member, "differs from the other members")
         return differences

@@ -179,9 +179,13 @@ class Member:
         db = self.db
         if db is None:
             raise OSError("no metadata file")
+        durable = self.durable_index
         for layer, after in zip(layers, applied, strict=True):
             db.apply(layer, after)
-        durable = applied[-1].index if db.checkpoint() else self.durable_index
+            # One transaction in the WAL at a time: a flipped bit in a WAL of several, all in the file already, would
+            # put the pages of the first ones over those of the last.
+            if db.checkpoint():
+                durable = after.index
         with suppress(OSError):
             self.journal.recycle(durable)
         return durable

@@ -77,6 +77,10 @@ class EmbeddedSettings:
     """SQLite's page cache for reads on the loop."""
     reserve_bytes: int = 4 << 20
     """Held back on each member's disk for SQLite's files on a full disk."""
+    verify_every: float = 86_400.0
+    """Seconds between two comparisons of the members' files (R11); 0 = only when asked."""
+    verify_first: float = 600.0
+    """Seconds after the start until the first, at most `verify_every`."""
     accept_loss: bool = False
     """An operator's override: open although too many disks are missing; acknowledged commits may be lost."""
 
