@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The change feed's bound in bytes and days, and reading it from a cursor.
 
-The feed is accounted for in segments of consecutive sequences; whole segments go, oldest first, each by one range delete.
+The feed is accounted for in segments of consecutive sequences; whole segments go, oldest first, by one range delete.
 
 Invariants
   F1  Nothing is trimmed that the memory of write ids may still ask for (WriteMemory W4): the feed is as long as its
@@ -25,6 +25,7 @@ ROW_OVERHEAD = 40
 """Bytes a record costs beside its own, about."""
 _SPANS = 128
 _SAMPLE = 16
+_TRIM_MOST = 16 << 20
 
 
 class FeedCursor(NamedTuple):
@@ -103,19 +104,29 @@ class FeedRetention:
             after = last
 
     async def step(self) -> bool:
-        """Close a segment when it is due and trim at most one; True when more is to be trimmed."""
+        """Close a segment when it is due and trim what is beyond the bounds, at most `_TRIM_MOST` bytes of it.
+
+        True when something was trimmed: there may be more.
+        """
         settings, now_us = self._settings, self._committer.cell_us()
         self._close(now_us)
-        if not self._segments:
+        if not self._committer.loaded:
             return False
-        oldest = self._segments[0]
-        too_old = oldest.ended_us < now_us - int(settings.feed_age * 1e6)
         needed = self._committer.writes.oldest or self._committer.state.head + 1
-        if not (too_old or self.size > settings.feed_bytes) or oldest.last >= needed or not self._committer.loaded:
+        oldest_us, over = now_us - int(settings.feed_age * 1e6), self.size - settings.feed_bytes
+        count = going = 0
+        for segment in self._segments:
+            if segment.last >= needed or not (segment.ended_us < oldest_us or over > going) or going > _TRIM_MOST:
+                break
+            going += segment.size
+            count += 1
+        if not count:
             return False
-        await self._storage.trim_feed(self._tablet, oldest.last + 1)
-        self._segments.popleft()
-        self.trimmed = oldest.last
+        last = self._segments[count - 1].last
+        await self._storage.trim_feed(self._tablet, last + 1)
+        for _ in range(count):
+            self._segments.popleft()
+        self.trimmed = last
         return True
 
     def _close(self, now_us: int) -> None:
