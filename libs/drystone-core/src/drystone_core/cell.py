@@ -40,6 +40,23 @@ class DiskStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScrubStatus:
+    """How far the storage node's closed volumes were read through since the process started."""
+
+    volumes: int = 0
+    """Closed volumes."""
+    verified: int = 0
+    """Of these, read to the end at least once; damage in the others may not be known yet."""
+    passes: int = 0
+    """Times every closed volume was read."""
+    bytes_read: int = 0
+    slots_damaged: int = 0
+    """Damaged slots that only scrubbing met."""
+    stripes_incomplete: int = 0
+    """Stripes of which fewer than k fragments are good: torn by a crash (never acknowledged), or lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """A storage node's disks and volumes."""
 
@@ -49,6 +66,7 @@ class NodeStatus:
     closed_volumes: int = 0
     degraded_volumes: int = 0
     """With at least one slot missing or known to be damaged."""
+    scrub: ScrubStatus = ScrubStatus()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +78,10 @@ class MemberStatus:
     """primary, follower or away."""
     head: int = 0
     """Sequence number of its last durable commit."""
+    lag: int = 0
+    """Commits its tables are behind its journal; replayed when it has to take over."""
+    reason: str = ""
+    """Why it is away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +92,8 @@ class ReclaimStatus:
     passes: int = 0
     volumes_freed: int = 0
     stripes_freed: int = 0
+    stripes_waiting: int = 0
+    """Dead, within their grace period."""
     bytes_freed: int = 0
     failures: int = 0
 
@@ -81,8 +105,15 @@ class RepairStatus:
     running: bool = False
     slots_pending: int = 0
     slots_repaired: int = 0
+    bytes_pending: int = 0
     bytes_repaired: int = 0
     failures: int = 0
+    endangered: int = 0
+    """Volumes that would lose bytes with the next loss."""
+    hopeless: int = 0
+    """Slots of volumes with fewer than k readable ones now."""
+    seconds_left: int = 0
+    """At the present rate; 0 = unknown, or nothing to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +124,7 @@ class ProcessStatus:
     """supervisor, main or background."""
     pid: int
     restarts: int = 0
+    uptime_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +138,10 @@ class CellStatus:
     node: NodeStatus
     metadata_writable: bool = True
     """False: names cannot be committed now, so every write is refused."""
+    term: int = 0
+    """Of the metadata's primary; it grows with each change of members."""
+    background_answers: bool = True
+    """False: the background process said nothing in time, so repair, reclaim and scrub are not known."""
     members: tuple[MemberStatus, ...] = ()
     reclaim: ReclaimStatus = ReclaimStatus()
     repair: RepairStatus = RepairStatus()
@@ -141,6 +177,25 @@ class CellStatus:
                     severity=Health.WARN,
                     summary=f"metadata has {len(self.members) - len(away)} of {len(self.members)} copies",
                     next_step=f"return or replace {', '.join(away)}",
+                )
+            )
+        if self.repair.hopeless:
+            count = self.repair.hopeless
+            found.append(
+                HealthReason(
+                    code="VOLUMES_UNREADABLE",
+                    severity=Health.ERROR,
+                    summary=f"{count} slot{'s' if count != 1 else ''} cannot be rebuilt: too few of their volumes' disks are at hand",
+                    next_step="bring back the disks that are away; nothing is given up by itself",
+                )
+            )
+        if not self.background_answers:
+            found.append(
+                HealthReason(
+                    code="BACKGROUND_AWAY",
+                    severity=Health.WARN,
+                    summary="the background process does not answer: nothing is repaired or freed just now",
+                    next_step="it is replaced by itself; when this stays, see `background` lines of the log",
                 )
             )
         if self.repair.failures:
@@ -194,6 +249,12 @@ class FragmentReport:
     state: str
     """ok, bad or away."""
     problem: str = ""
+    file: str = ""
+    """Path of the shard file; empty when the slot is away."""
+    offset: int = 0
+    """Where the fragment's bytes begin in the file."""
+    length: int = 0
+    """Stored bytes of the fragment; fewer than its share when it is all zeros or freed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

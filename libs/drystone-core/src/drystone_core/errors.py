@@ -139,6 +139,10 @@ class Unavailable(DrystoneError):
         super().__init__(code, message, **details)
 
 
+class Unreachable(Unavailable):
+    """Nobody answers there: a process or host is away, as a rule just being replaced."""
+
+
 class Stale(DrystoneError):
     """The caller's view (epoch, head, map) is old: refresh and try again."""
 

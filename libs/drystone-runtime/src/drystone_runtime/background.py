@@ -4,7 +4,8 @@
 Invariants
   B1  Every task has a name and an owner that keeps a reference to it and awaits it at stop.
   B2  An exception is never lost: it is logged with the task's name, and a task that is to run for ever starts again
-      after a pause that doubles with each quick failure.
+      after a pause that doubles with each quick failure. Only Unreachable (a process that is just being replaced) is one
+      quiet line for the whole time it lasts, and a short pause.
   B3  After `stop()` no task of this owner runs, and none can be started.
 """
 
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drystone_core.check import check
+from drystone_core.errors import Unreachable
 from drystone_core.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ class BackoffSettings:
     most: float = 60.0
     calm: float = 120.0
     """A task that ran this long before it failed starts again after `first`."""
+    away: float = 1.0
+    """Of a task that needs somebody who is away just now (Unreachable); it says so once, without a trace."""
 
 
 class Background:
@@ -82,14 +86,23 @@ class Background:
             log.error("background.task_failed", extra={"task": task.get_name()}, exc_info=error)
 
     async def _supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        pause = self._backoff.first
+        pause, away = self._backoff.first, False
         while True:
             began = self._clock.monotonic()
             try:
                 return await work()
+            except Unreachable as error:
+                calm = self._clock.monotonic() - began >= self._backoff.away
+                if calm or not away:
+                    log.info("background.task_waits", extra={"task": name, "reason": error.message or error.code.value})
+                away = True
             except Exception:
+                away = False
                 log.exception("background.task_restarts", extra={"task": name})
             if self._clock.monotonic() - began >= self._backoff.calm:
                 pause = self._backoff.first
+            if away:
+                await self._clock.sleep(self._backoff.away)
+                continue
             await self._clock.sleep(pause)
             pause = min(pause * 2, self._backoff.most)

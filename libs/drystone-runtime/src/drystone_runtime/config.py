@@ -54,22 +54,29 @@ def load(
     """
     problems: list[str] = []
     values: dict[tuple[str, str], Any] = {}
+    sources: dict[str, str] = {}
     path = file if file is not None else next((p for p in DEFAULT_FILES if p.is_file()), None)
     if path is not None:
-        _from_file(path, values, problems)
-    _from_environment(os.environ if environment is None else environment, values, problems)
+        _from_file(path, values, sources, problems)
+    _from_environment(os.environ if environment is None else environment, values, sources, problems)
     for name, text in (flags or {}).items():
         if text is not None:
             section, key = name.split(".")
-            _put(section, key, text, f"--{key.replace('_', '-')}", values, problems)
+            _put(section, key, text, f"--{key.replace('_', '-')}", values, sources, problems)
     settings = _build(values)
-    problems += settings.problems()
+    problems += [_with_source(problem, sources) for problem in settings.problems()]
     if problems:
         raise ConfigError(problems)
     return settings
 
 
-def _from_file(path: Path, values: dict[tuple[str, str], Any], problems: list[str]) -> None:
+def _with_source(problem: str, sources: Mapping[str, str]) -> str:
+    """A problem that begins with `section.key:` names where that value came from."""
+    name, colon, sentence = problem.partition(":")
+    return f"{sources[name]}:{sentence}" if colon and name in sources else problem
+
+
+def _from_file(path: Path, values: dict[tuple[str, str], Any], sources: dict[str, str], problems: list[str]) -> None:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -87,22 +94,33 @@ def _from_file(path: Path, values: dict[tuple[str, str], Any], problems: list[st
             problems.append(f"{path}:{section}: credentials are not read from files; set {PREFIX}{section.upper()}_…")
         else:
             for key, value in table.items():
-                _put(section, key, value, f"{path}:{section}.{key}", values, problems)
+                _put(section, key, value, f"{path}:{section}.{key}", values, sources, problems)
 
 
-def _from_environment(environment: Mapping[str, str], values: dict[tuple[str, str], Any], problems: list[str]) -> None:
+def _from_environment(
+    environment: Mapping[str, str],
+    values: dict[tuple[str, str], Any],
+    sources: dict[str, str],
+    problems: list[str],
+) -> None:
     for name in sorted(environment):
         if not name.startswith(PREFIX):
             continue
         section, _, key = name[len(PREFIX) :].lower().partition("_")
         if section in SECTIONS:
-            _put(section, key, environment[name], name, values, problems)
+            _put(section, key, environment[name], name, values, sources, problems)
         elif close := difflib.get_close_matches(section, SECTIONS, n=1, cutoff=0.75):
             problems.append(f"{name}: unknown section; did you mean {PREFIX}{close[0].upper()}_{key.upper()}?")
 
 
 def _put(
-    section: str, key: str, value: object, source: str, values: dict[tuple[str, str], Any], problems: list[str]
+    section: str,
+    key: str,
+    value: object,
+    source: str,
+    values: dict[tuple[str, str], Any],
+    sources: dict[str, str],
+    problems: list[str],
 ) -> None:
     known = {field.name: field for field in fields(SECTIONS[section])}
     if key not in known:
@@ -110,6 +128,7 @@ def _put(
         return
     try:
         values[section, key] = parse_value(known[key], value)
+        sources[f"{section}.{key}"] = source
     except ValueError as error:
         problems.append(f"{source}: {error}")
 

@@ -114,7 +114,6 @@ class ServerSettings:
     domains: tuple[str, ...] = setting((), texts, "suffixes of virtual-host addressing (bucket.DOMAIN)")
     presigned_v2: bool = setting(True, truth, "accept presigned URLs of Signature Version 2 (boto3's default)")
     drain: float = setting(20.0, duration, "how long requests in flight may go on after SIGTERM")
-    access_log: bool = setting(False, truth, "one log line per request")
 
     def problems(self) -> list[str]:
         """What fits its type and is wrong all the same."""
@@ -145,6 +144,8 @@ class StorageSettings:
     reserve: int = setting(0, size, "free bytes a disk keeps; 0 = 2 % of it, 64MiB to 4GiB")
     append_deadline: float = setting(2.0, duration, "a slot later than this closes its volume")
     repair_rate: int = setting(64 * MIB, size, "bytes a second repair may write")
+    scrub_period: float = setting(14 * 86400.0, duration, "every closed fragment is read once in this time; 0 = never")
+    scrub_rate: int = setting(32 * MIB, size, "bytes a second scrubbing may read")
 
     def problems(self) -> list[str]:
         """What fits its type and is wrong all the same."""
@@ -155,6 +156,8 @@ class StorageSettings:
             found.append("storage.append_deadline: at least 50ms")
         if self.repair_rate < MIB:
             found.append("storage.repair_rate: at least 1MiB")
+        if self.scrub_rate < MIB:
+            found.append("storage.scrub_rate: at least 1MiB")
         return found
 
 
@@ -206,6 +209,7 @@ class LogSettings:
 
     level: str = setting("info", choice("debug", "info", "warning", "error"), "the least severity written")
     format: str = setting("auto", choice("auto", "text", "json"), "auto = text on a terminal, else json")
+    access: str = setting("errors", choice("all", "errors", "none"), "a line per request: errors = answers of 5xx only")
 
     def problems(self) -> list[str]:
         """Nothing beyond types."""

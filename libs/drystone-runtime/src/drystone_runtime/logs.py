@@ -3,11 +3,18 @@
 
 Code logs with `logging.getLogger(__name__).warning("disk.failed", extra={"disk": …})`. Fields named like a secret are
 masked, whoever logged them. The request id of the running task stands in every line (`request_id`, set by the gateway).
+
+Invariants
+  G1  Logging never waits for its reader: a pipe that nobody empties or a paused terminal costs lines, not the store.
+      What was lost is counted in the next line that gets through.
+  G2  One event is one line; no value begins a line of its own (but for traces in text form).
 """
 
 import json
 import logging
+import select
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TextIO
 
@@ -16,6 +23,9 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SECRET = ("secret", "password", "authorization", "signature", "token")
+_PIECE = 1000
+"""Characters, at most 4,000 bytes: a pipe or terminal that is ready takes 4,096 (PIPE_BUF) without waiting."""
+_PATIENCE_MS = 50
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -23,12 +33,62 @@ def configure(*, level: str, style: str, role: str, stream: TextIO | None = None
     """Send this process's log lines to `stream` (standard error). `style` is auto, text or json."""
     target = stream or sys.stderr
     as_json = style == "json" or (style == "auto" and not target.isatty())
-    handler = logging.StreamHandler(target)
+    handler = PatientHandler(target)
     handler.setFormatter(JsonLines(role=role) if as_json else TextLines(role=role))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
     logging.getLogger("asyncio").setLevel(max(logging.WARNING, _LEVELS[level]))
+
+
+class PatientHandler(logging.StreamHandler[TextIO]):
+    """Writes a line only where the reader has room for it (G1)."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lost = 0
+        self._poll: select.poll | None = None
+        try:
+            descriptor = stream.fileno()
+        except (OSError, ValueError):  # a stream of this process's own memory always has room
+            return
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """The line, in pieces a pipe takes at once; or nothing, counted."""
+        try:
+            text = self.format(record)
+        except Exception:
+            self.handleError(record)
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            note = logging.makeLogRecord({"name": __name__, "msg": "log.lines_lost", "levelno": logging.WARNING})
+            note.levelname, note.lines = "WARNING", lost
+            if not self._put(self.format(note)):
+                self._lost = lost + 1
+                return
+        if not self._put(text):
+            self._lost += 1
+
+    def _put(self, text: str) -> bool:
+        patience = 0 if self._lost else _PATIENCE_MS
+        line = text + self.terminator
+        for at in range(0, len(line), _PIECE):
+            if self._poll is not None and not self._poll.poll(patience):
+                return False
+            try:
+                self.stream.write(line[at : at + _PIECE])
+                self.stream.flush()
+            except OSError:  # nobody reads any more
+                return False
+        return True
+
+
+def as_extra(fields: Mapping[str, object]) -> dict[str, object]:
+    """Fields of somebody else's naming, for `extra`: a name the log record itself uses gets an underscore."""
+    return {f"{name}_" if name in _STANDARD else name: value for name, value in fields.items()}
 
 
 def record_fields(record: logging.LogRecord) -> dict[str, object]:

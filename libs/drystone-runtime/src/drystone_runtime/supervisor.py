@@ -72,27 +72,49 @@ class WatchSettings:
     """A child that served this long before it ended is replaced after `first_pause`."""
 
 
-def lock_store(path: Path, *, patience: float = 10.0) -> int:
+def lock_store(path: Path, *, patience: float = 10.0, children: Callable[[], Sequence[int]] = tuple) -> int:
     """Take the exclusive lock and return its descriptor (inheritable).
 
-    Waits up to `patience` while the recorded supervisor is dead and its children are just dying. Raises AlreadyRunning.
+    Waits up to `patience` while the recorded supervisor is dead and its `children` (pids, as it wrote them down) are just
+    dying. Those stuck in the kernel keep the lock and never write again (S4): then the lock file is replaced. Raises
+    AlreadyRunning.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + patience
     while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
         except BlockingIOError:
             recorded = os.pread(fd, 32, 0).strip()
             pid = int(recorded) if recorded.isdigit() else None
-            if (pid is not None and not is_dead(pid)) or time.monotonic() > deadline:
+            late = time.monotonic() > deadline
+            if (pid is not None and not is_dead(pid)) or (late and not _stuck(children())):
                 os.close(fd)
                 raise AlreadyRunning(pid) from None
+            if late and _is_at(fd, path):
+                log.warning("supervisor.lock_replaced", extra={"stuck": list(children())})
+                os.unlink(path)
+            os.close(fd)
             time.sleep(0.02)
+            continue
+        if _is_at(fd, path):
+            break
+        os.close(fd)  # replaced by another successor between our open and our lock
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _stuck(children: Sequence[int]) -> bool:
+    """Whether these are known, and all of them dead."""
+    return bool(children) and all(map(is_dead, children))
 
 
 def is_dead(pid: int) -> bool:
@@ -183,6 +205,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._stopping = 0
         self._asked = 0.0
+        self._terminal = False
         self._failed: str | None = None
 
     def run(self) -> int:
@@ -191,8 +214,10 @@ class Supervisor:
         os.set_blocking(wake_read, False)
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop_soon)
+        signal.signal(signal.SIGHUP, self._hang_up)
+        self._terminal = sys.stderr.isatty()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(wake_read, selectors.EVENT_READ, None)
         last = time.monotonic()
@@ -214,6 +239,15 @@ class Supervisor:
         if not self._stopping or now - self._asked > 1.0:
             self._stopping += 1
             self._asked = now
+
+    def _hang_up(self, *_: object) -> None:
+        """The children read again what they can; when it was our terminal that went away, it means stop."""
+        if self._terminal and not sys.stderr.isatty():
+            self._stop_soon()
+            return
+        for child in self._children:
+            if child.serving and child.process is not None and child.process.returncode is None:
+                child.process.send_signal(signal.SIGHUP)
 
     def _wait(self, seconds: float, wake: int) -> None:
         for key, _ in self._selector.select(seconds):

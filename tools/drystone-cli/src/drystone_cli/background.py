@@ -6,7 +6,7 @@ import logging
 from drystone_cli.process_spec import ProcessSpec
 from drystone_lifecycle.reclaim.reclaimer import Reclaimer, ReclaimSettings
 from drystone_lifecycle.rpc.server import lifecycle_service
-from drystone_replication.repair import Repairer, RepairSettings
+from drystone_replication.repair import Repairer, RepairSettings, Scrubber, ScrubSettings
 from drystone_replication.rpc.server import replication_service
 from drystone_runtime.background import Background as Tasks
 from drystone_runtime.clock import SystemClock
@@ -39,6 +39,15 @@ class BackgroundProcess:
             background=self._tasks,
             settings=RepairSettings(bytes_per_second=spec.settings.storage.repair_rate),
         )
+        self._scrubber = Scrubber(
+            node=node,
+            clock=clock,
+            background=self._tasks,
+            found=self._repairer.poke,
+            settings=ScrubSettings(
+                period=spec.settings.storage.scrub_period, bytes_per_second=spec.settings.storage.scrub_rate
+            ),
+        )
         self._reclaimer = Reclaimer(
             node=node,
             metadata=RpcMetadata(channel=self._channel, background=self._tasks),
@@ -57,8 +66,15 @@ class BackgroundProcess:
         """Begin."""
         await self._rpc.start()
         self._repairer.start()
+        self._scrubber.start()
         self._reclaimer.start()
         await self._rpc.serving(True)
+
+    async def settle(self) -> None:
+        """Nothing is left to do after READY."""
+
+    async def reload(self) -> None:
+        """Nothing can be read again."""
 
     async def drain(self, seconds: float) -> None:
         """Stop; what was begun is taken up again at the next start."""

@@ -5,6 +5,7 @@
 """
 
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
+CODES = "0 done and well · 1 not done, or health is not OK · 2 usage or configuration · 3 nobody answers"
 
 
 class Failure(Exception):

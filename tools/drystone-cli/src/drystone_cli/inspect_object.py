@@ -3,10 +3,13 @@
 
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
 
 from drystone_cli.exits import FAILED, OK, USAGE, Failure
-from drystone_cli.status import amount, ask, connect
+from drystone_cli.status import Store
+from drystone_cli.terminal import Terminal, amount
 from drystone_core.cell import ObjectReport
 
 
@@ -15,8 +18,7 @@ def show(uri: str, directory: Path | None, state_dir: Path | None, *, version_id
     bucket, slash, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket or not slash or not key:
         raise Failure(f"{uri!r} is not s3://BUCKET/KEY", "", USAGE)
-    client = connect(directory, state_dir)
-    report: ObjectReport = ask(client.inspect_object, bucket, key.encode(), version_id)
+    report: ObjectReport = Store(directory, state_dir).ask("inspect_object", bucket, os.fsencode(key), version_id)
     if as_json:
         print(json.dumps(dataclasses.asdict(report), ensure_ascii=False))
     else:
@@ -26,16 +28,18 @@ def show(uri: str, directory: Path | None, state_dir: Path | None, *, version_id
 
 
 def _print(uri: str, report: ObjectReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)
-    console.print(f"{uri}  {amount(report.size)}  etag {report.etag}  version {report.version_id}")
+    terminal = Terminal(sys.stdout)
+    terminal.line(f"{uri}  {amount(report.size)}  etag {report.etag}  version {report.version_id}")
+    if not report.stripes:
+        terminal.line("no stripes: the bytes stand in the metadata, or there are none")
     for stripe in report.stripes:
-        console.print(
-            f"volume {stripe.volume} record {stripe.record} {stripe.profile} {stripe.form}, {amount(stripe.length)}"
+        whole = sum(part.state == "ok" for part in stripe.fragments)
+        terminal.line(
+            f"volume {stripe.volume} record {stripe.record} {stripe.profile} {stripe.form}, {amount(stripe.length)}, "
+            f"{whole} of {len(stripe.fragments)} fragments verify"
         )
-        table = Table("slot", "state", "disk", "", box=None, pad_edge=False)
-        for part in stripe.fragments:
-            table.add_row(str(part.slot), part.state, part.disk, part.problem)
-        console.print(table)
+        rows = [
+            (str(part.slot), part.state, part.file or part.disk, str(part.offset), amount(part.length), part.problem)
+            for part in stripe.fragments
+        ]
+        terminal.table(("slot", "state", "file", "offset", "length", ""), rows, right=("slot", "offset", "length"))

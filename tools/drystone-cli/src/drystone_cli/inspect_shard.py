@@ -2,12 +2,13 @@
 """`drystone inspect shard`: what one shard file holds, read straight from the file."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from drystone_cli.exits import FAILED, OK, USAGE, Failure
 from drystone_cli.shard_reading import RecordReport, read_at, read_header, records
-from drystone_cli.status import amount
+from drystone_cli.terminal import Terminal, amount
 from drystone_core.errors import Damaged
 from drystone_core.formats.close_flag import decode_close_flag, is_closed
 from drystone_core.formats.shard import CLOSE_FLAG_AT, SECTOR
@@ -73,19 +74,19 @@ def _record(report: RecordReport) -> dict[str, Any]:
 
 
 def _print(path: Path, document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)
-    console.print(
+    terminal = Terminal(sys.stdout)
+    terminal.line(
         f"{path}: volume {document['volume']} slot {document['slot']} of {document['profile']}, {document['state']}, "
         f"{len(document['records'])} records, {amount(document['file_bytes'])}"
     )
-    table = Table("offset", "sequence", "form", "fragment", "stored", "blobs", "verifies", box=None, pad_edge=False)
-    for one in document["records"]:
-        table.add_row(
-            *(str(one[name]) for name in ("offset", "sequence", "form", "fragment_bytes", "stored_bytes")),
+    names = ("offset", "sequence", "form", "fragment_bytes", "stored_bytes")
+    rows = [
+        (
+            *("" if one[name] is None else str(one[name]) for name in names),
             str(len(one["blobs"])),
             one["problem"] or "yes",
         )
-    console.print(table)
+        for one in document["records"]
+    ]
+    headers = ("offset", "sequence", "form", "fragment", "stored", "blobs", "verifies")
+    terminal.table(headers, rows, right=("offset", "sequence", "fragment", "stored", "blobs"))

@@ -1,170 +1,215 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The drystone command: what can be asked, and how it fails. Each verb imports what it needs when it runs."""
+"""The drystone command: what can be asked, and how it fails. Each verb imports what it needs when it runs.
 
+Every failure is a cause and a next step on standard error, with an exit code (exits.py); a traceback is a bug.
+"""
+
+import argparse
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
-
-import click
-import typer
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from drystone_cli import VERSION
-from drystone_cli.exits import FAILED, OK, USAGE, Failure
+from drystone_cli.exits import CODES, FAILED, OK, USAGE, Failure
 
-app = typer.Typer(
-    help="Drystone: an S3-compatible object store of erasure-coded fragments.",
-    epilog="Exit codes: 0 done and well · 1 not done, or health is not OK · 2 usage or configuration · 3 nobody answers.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-config_app = typer.Typer(help="The configuration.", no_args_is_help=True, rich_markup_mode=None)
-inspect_app = typer.Typer(help="Look at what lies on disk.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(config_app, name="config")
-app.add_typer(inspect_app, name="inspect")
-
-Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document on standard output.")]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="TOML file; else ./drystone.toml, /etc/drystone/drystone.toml."),
-]
-StateDir = Annotated[
-    Path | None, typer.Option("--state-dir", metavar="DIR", help="State directory of the store; else found from DIR.")
-]
+if TYPE_CHECKING:
+    from drystone_runtime.config_sections import Settings
 
 
-@app.command()
-def serve(
-    directories: Annotated[
-        list[Path], typer.Argument(metavar="DIR…", help="One directory for everything, or the disks themselves.")
-    ],
-    listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where S3 is served.  [default: 127.0.0.1:9000]")
-    ] = None,
-    tls_cert: Annotated[str | None, typer.Option(metavar="FILE", help="PEM certificate chain: serve HTTPS.")] = None,
-    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="PEM private key of the certificate.")] = None,
-    profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="rs-K-M for a new store, or none for a single copy.")
-    ] = None,
-    state_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Sockets, pid, credential; else DIR/state or drystone-state.")
-    ] = None,
-    config: ConfigFile = None,
-) -> None:
-    """Run a store until SIGTERM: one process tree, nothing else to install."""
-    from drystone_cli.serve import serve as run
-    from drystone_runtime.config import ConfigError, load
-
-    flags = {
-        "server.listen": listen,
-        "server.tls_cert": tls_cert,
-        "server.tls_key": tls_key,
-        "storage.profile": profile,
-    }
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The command's entry."""
     try:
-        settings = load(file=config, flags=flags)
-    except ConfigError as error:
-        _fail_configuration(error.problems)
-    raise typer.Exit(run(directories, state=state_dir, settings=settings))
-
-
-@app.command()
-def status(
-    directory: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="The store's directory.  [default: ./data]")
-    ] = None,
-    state_dir: StateDir = None,
-    json: Json = False,
-) -> None:
-    """Health with reasons, disks, volumes, metadata copies, repair: one screen."""
-    from drystone_cli.status import show
-
-    raise typer.Exit(show(directory, state_dir, as_json=json))
-
-
-@config_app.command("check")
-def config_check(config: ConfigFile = None, json: Json = False) -> None:
-    """Report every problem of file and environment at once; show the settings when there is none."""
-    from drystone_cli.config_view import show_problems, show_settings
-    from drystone_runtime.config import ConfigError, load
-
-    try:
-        settings = load(file=config)
-    except ConfigError as error:
-        raise typer.Exit(show_problems(error.problems, as_json=json)) from error
-    show_settings(settings, as_json=json)
-
-
-@inspect_app.command("object")
-def inspect_object(
-    uri: Annotated[str, typer.Argument(metavar="s3://BUCKET/KEY", help="The object.")],
-    directory: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="The store's directory.  [default: ./data]")
-    ] = None,
-    version_id: Annotated[str, typer.Option(metavar="ID", help="A version; else the current one.")] = "",
-    state_dir: StateDir = None,
-    json: Json = False,
-) -> None:
-    """Where an object's fragments lie, and whether each verifies."""
-    from drystone_cli.inspect_object import show
-
-    raise typer.Exit(show(uri, directory, state_dir, version_id=version_id, as_json=json))
-
-
-@inspect_app.command("shard")
-def inspect_shard(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of DISK/volumes.")],
-    json: Json = False,
-) -> None:
-    """The records of a shard file, and whether each verifies. Works on a store that is not running."""
-    from drystone_cli.inspect_shard import show
-
-    raise typer.Exit(show(file, as_json=json))
-
-
-@app.command()
-def bench(
-    endpoint: Annotated[str, typer.Option(metavar="URL", help="The S3 endpoint.")] = "http://127.0.0.1:9000",
-    size: Annotated[str, typer.Option(metavar="SIZE", help="Bytes of an object.")] = "4KiB",
-    connections: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight at once.")] = 16,
-    seconds: Annotated[float, typer.Option(min=1, max=300, help="For each of PUT and GET.")] = 5.0,
-    json: Json = False,
-) -> None:
-    """A short PUT and GET benchmark against an endpoint (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."""
-    from drystone_cli.bench import run
-
-    raise typer.Exit(run(endpoint, size=size, connections=connections, seconds=seconds, as_json=json))
-
-
-@app.command()
-def version(json: Json = False) -> None:
-    """Drystone's version."""
-    print(f'{{"version": "{VERSION}"}}' if json else f"drystone {VERSION}")
-
-
-def main() -> NoReturn:
-    """The command's entry: every failure has a cause and a next step."""
-    try:
-        code = app(prog_name="drystone", standalone_mode=False)
+        sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
     except Failure as error:
         print(f"drystone: {error.cause}", file=sys.stderr)
         if error.next_step:
             print(f"  next: {error.next_step}", file=sys.stderr)
         sys.exit(error.code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(USAGE)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except KeyboardInterrupt:
         sys.exit(FAILED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(FAILED)
-    sys.exit(code if isinstance(code, int) else OK)
 
 
-def _fail_configuration(problems: list[str]) -> NoReturn:
-    for problem in problems:
-        print(f"drystone: {problem}", file=sys.stderr)
-    print("  next: correct them all, then `drystone config check`", file=sys.stderr)
-    raise typer.Exit(USAGE)
+def _run(arguments: list[str]) -> int:
+    parser = build_parser()
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return USAGE
+    given = parser.parse_args(arguments)
+    code: int = given.run(given)
+    sys.stdout.flush()
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors as all our errors look."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Failure(message, f"{self.prog} --help", USAGE)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All verbs."""
+    parser = _Parser(
+        prog="drystone",
+        description="Drystone: an S3-compatible object store of erasure-coded fragments.",
+        epilog=f"Exit codes: {CODES}.",
+    )
+    parser.add_argument("--version", action="version", version=f"drystone {VERSION}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    _serve(_verb(verbs, "serve", serve, "run a store until SIGTERM: one process tree, nothing else to install"))
+    _store(_verb(verbs, "status", status, "health with reasons, disks, volumes, metadata, repair: one screen"))
+    config = _group(verbs, "config", "the configuration")
+    check = _verb(config, "check", config_check, "report every problem at once; show the settings when there is none")
+    _config_file(check)
+    _json(check)
+    inspect = _group(verbs, "inspect", "look at what lies on disk")
+    _inspect_object(_verb(inspect, "object", inspect_object, "where an object's fragments lie; whether each verifies"))
+    shard = _verb(inspect, "shard", inspect_shard, "the records of one shard file; needs no running store")
+    shard.add_argument("file", metavar="FILE", type=Path, help="a file of DISK/volumes")
+    _json(shard)
+    _bench(_verb(verbs, "bench", bench, "a short, bounded PUT and GET run against an S3 endpoint"))
+    _json(_verb(verbs, "version", version, "Drystone's version"))
+    return parser
+
+
+def serve(given: argparse.Namespace) -> int:
+    """Run a store until SIGTERM."""
+    from drystone_cli.serve import serve as run
+
+    flags = {
+        "server.listen": given.listen,
+        "server.tls_cert": given.tls_cert,
+        "server.tls_key": given.tls_key,
+        "storage.profile": given.profile,
+    }
+    return run(given.directories, state=given.state_dir, settings=_settings(given.config, flags))
+
+
+def status(given: argparse.Namespace) -> int:
+    """One screen."""
+    from drystone_cli.status import show
+
+    return show(given.directory, given.state_dir, as_json=given.json)
+
+
+def config_check(given: argparse.Namespace) -> int:
+    """Every problem of file and environment."""
+    from drystone_cli.config_view import show_problems, show_settings
+    from drystone_runtime.config import ConfigError, load
+
+    try:
+        settings = load(file=given.config)
+    except ConfigError as error:
+        return show_problems(error.problems, as_json=given.json)
+    show_settings(settings, as_json=given.json)
+    return OK
+
+
+def inspect_object(given: argparse.Namespace) -> int:
+    """Every fragment of one object."""
+    from drystone_cli.inspect_object import show
+
+    return show(given.uri, given.directory, given.state_dir, version_id=given.version_id, as_json=given.json)
+
+
+def inspect_shard(given: argparse.Namespace) -> int:
+    """Every record of one file."""
+    from drystone_cli.inspect_shard import show
+
+    return show(given.file, as_json=given.json)
+
+
+def bench(given: argparse.Namespace) -> int:
+    """A short measurement."""
+    from drystone_cli.bench import run
+
+    return run(
+        given.endpoint, size=given.size, connections=given.connections, seconds=given.seconds, as_json=given.json
+    )
+
+
+def version(given: argparse.Namespace) -> int:
+    """As text or JSON."""
+    print(f'{{"version": "{VERSION}"}}' if given.json else f"drystone {VERSION}")
+    return OK
+
+
+def _settings(file: Path | None, flags: dict[str, str | None]) -> "Settings":
+    from drystone_runtime.config import ConfigError, load
+
+    try:
+        return load(file=file, flags=flags)
+    except ConfigError as error:
+        *most, last = error.problems
+        for problem in most:
+            print(f"drystone: {problem}", file=sys.stderr)
+        raise Failure(last, "correct all of them; `drystone config check` looks again", USAGE) from error
+
+
+def _group(verbs: Any, name: str, sentence: str) -> Any:
+    group = verbs.add_parser(name, help=sentence, description=_capital(sentence))
+    return group.add_subparsers(metavar="VERB", required=True)
+
+
+def _verb(verbs: Any, name: str, run: Any, sentence: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=sentence, description=_capital(sentence), epilog=f"Exit codes: {CODES}."
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _capital(sentence: str) -> str:
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "directories", metavar="DIR", nargs="+", type=Path, help="one directory for everything, or the disks themselves"
+    )
+    parser.add_argument("--listen", metavar="HOST:PORT", help="where S3 is served (default 127.0.0.1:9000)")
+    parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain: serve HTTPS; read anew on SIGHUP")
+    parser.add_argument("--tls-key", metavar="FILE", help="PEM private key of the certificate")
+    parser.add_argument("--profile", metavar="NAME", help="rs-K-M for a new store, or none for a single copy")
+    parser.add_argument(
+        "--state-dir", metavar="DIR", type=Path, help="sockets, pid, credential; else DIR/state or drystone-state"
+    )
+    _config_file(parser)
+
+
+def _store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="the store's directory (default ./data)")
+    parser.add_argument(
+        "--state-dir", metavar="DIR", type=Path, help="state directory of the store; else found from DIR"
+    )
+    _json(parser)
+
+
+def _inspect_object(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("uri", metavar="s3://BUCKET/KEY", help="the object")
+    _store(parser)
+    parser.add_argument("--version-id", metavar="ID", default="", help="a version; else the current one")
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    parser.description = f"{parser.description} Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    parser.add_argument("--endpoint", metavar="URL", default="http://127.0.0.1:9000", help="default %(default)s")
+    parser.add_argument("--size", metavar="SIZE", default="4KiB", help="of an object, at most 64MiB (default 4KiB)")
+    parser.add_argument("--connections", metavar="N", type=int, default=16, help="1 to 256 at once (default 16)")
+    parser.add_argument(
+        "--seconds", metavar="S", type=float, default=5.0, help="1 to 300 for each of PUT and GET (default 5)"
+    )
+    _json(parser)
+
+
+def _config_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, help="TOML; else ./drystone.toml, /etc/drystone/drystone.toml"
+    )
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")

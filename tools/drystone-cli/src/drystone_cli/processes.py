@@ -2,7 +2,7 @@
 """The children of `drystone serve`: python -m drystone_cli.processes main|background --beat-fd N --parent PID.
 
 Both tie their life to the supervisor's, read their ProcessSpec from standard input, beat from their loop, say READY when
-they serve, and drain on SIGTERM. Exit codes: 0 drained; 78 it makes no sense to start again (the reason is on stderr).
+they serve, drain on SIGTERM, and read the certificate again on SIGHUP. Exit codes: 0 drained; 78 it makes no sense to start again (the reason is on stderr).
 """
 
 import argparse
@@ -11,8 +11,8 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from drystone_cli.exits import Unusable
 from drystone_cli.process_spec import ProcessSpec
@@ -23,6 +23,14 @@ log = logging.getLogger(__name__)
 
 class Running(Protocol):
     """A process that serves."""
+
+    async def settle(self) -> None:
+        """Do what may come after READY."""
+        ...
+
+    async def reload(self) -> None:
+        """SIGHUP: read again what can be read again."""
+        ...
 
     async def drain(self, seconds: float) -> None:
         """Finish what is in flight, for at most so long, and stop."""
@@ -51,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _starter(role: str) -> Callable[[ProcessSpec], Awaitable[Running]]:
+def _starter(role: str) -> Callable[[ProcessSpec], Coroutine[Any, Any, Running]]:
     if role == "main":
         from drystone_cli.standalone import start as start_main
 
@@ -61,22 +69,44 @@ def _starter(role: str) -> Callable[[ProcessSpec], Awaitable[Running]]:
     return start_background
 
 
-async def _live(spec: ProcessSpec, start: Callable[[ProcessSpec], Awaitable[Running]], beat_fd: int) -> None:
+async def _live(spec: ProcessSpec, start: Callable[[ProcessSpec], Coroutine[Any, Any, Running]], beat_fd: int) -> None:
     from drystone_runtime.heartbeat import Heartbeat
 
     loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+    stopping, reloads = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, reloads.set)
     heartbeat = Heartbeat(beat_fd)
     heartbeat.start()
-    running = await start(spec)
+    running = await _unless(stopping, start(spec))
+    if running is None:  # nothing was promised to anybody yet: leave as after a crash
+        return
+    heartbeat.ready()
+    await running.settle()
     gc.collect()
     gc.freeze()
-    heartbeat.ready()
+    reloading = asyncio.create_task(_reload(reloads, running))
     await stopping.wait()
+    reloading.cancel()
     await running.drain(spec.settings.server.drain)
     heartbeat.stop()
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, Running]) -> Running | None:
+    """The work's result; None when we are told to stop before it is there."""
+    begun = asyncio.create_task(work)
+    told = asyncio.create_task(stopping.wait())
+    await asyncio.wait((begun, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    return await begun if begun.done() else None
+
+
+async def _reload(reloads: asyncio.Event, running: Running) -> None:
+    while True:
+        await reloads.wait()
+        reloads.clear()
+        await running.reload()
 
 
 if __name__ == "__main__":

@@ -7,13 +7,15 @@ Runs in the supervisor, which imports none of the services.
 import json
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from drystone_cli import VERSION
 from drystone_cli.credential import CredentialError, RootCredential, root_credential
-from drystone_cli.exits import Failure
+from drystone_cli.exits import OK, Failure
 from drystone_cli.layout import Layout, LayoutError, lay_out, socket_path
 from drystone_cli.process_spec import ProcessSpec
 from drystone_runtime.config_sections import Settings, split_host_port
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 def serve(directories: Sequence[Path], *, state: Path | None, settings: Settings) -> int:
     """Run a standalone store until it is told to stop; returns the exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     try:
         layout = lay_out(directories, state=state, profile=settings.storage.profile)
         layout.make_state()
@@ -71,16 +75,30 @@ def serve(directories: Sequence[Path], *, state: Path | None, settings: Settings
     return code
 
 
+def _leave(*_: object) -> None:
+    """Told to stop before anything runs."""
+    raise SystemExit(OK)
+
+
 def _lock(layout: Layout) -> int:
     try:
-        return lock_store(layout.lock)
+        return lock_store(layout.lock, children=lambda: _recorded(layout.processes))
     except AlreadyRunning as error:
         who = f"pid {error.pid}" if error.pid else "a process of unknown pid"
         raise Failure(f"another drystone ({who}) already serves {layout.state}", "stop it first, or use it") from error
 
 
+def _recorded(processes: Path) -> list[int]:
+    """Pids of the children a supervisor wrote down."""
+    try:
+        return [int(one["pid"]) for one in json.loads(processes.read_text()) if one["role"] != "supervisor"]
+    except (OSError, ValueError, KeyError):
+        return []
+
+
 def _supervisor(spec: ProcessSpec, layout: Layout, credential: RootCredential, lock: int) -> Supervisor:
     said: set[str] = set()
+    started = {os.getpid(): int(time.time())}
 
     def on_ready(role: str, _starts: int) -> None:
         log.info("supervisor.child_serves", extra={"child": role})
@@ -89,9 +107,12 @@ def _supervisor(spec: ProcessSpec, layout: Layout, credential: RootCredential, l
             _greet(spec, layout, credential)
 
     def on_change(processes: list[tuple[str, int, int]]) -> None:
-        listed = [{"role": role, "pid": pid, "restarts": restarts} for role, pid, restarts in processes]
+        listed = [
+            {"role": role, "pid": pid, "restarts": restarts, "started": started.setdefault(pid, int(time.time()))}
+            for role, pid, restarts in (("supervisor", os.getpid(), 0), *processes)
+        ]
         temporary = layout.processes.with_name("processes.json.new")
-        temporary.write_text(json.dumps([{"role": "supervisor", "pid": os.getpid(), "restarts": 0}, *listed]))
+        temporary.write_text(json.dumps(listed))
         temporary.rename(layout.processes)
 
     def child(role: str, *descriptors: int, needs: str = "") -> ChildSpec:

@@ -2,7 +2,7 @@
 """The composition root of a standalone store's main process: disks → storage → metadata → gateway → HTTP, and gRPC beside.
 
 Everything is joined by direct calls; the background process comes in over gRPC on a unix socket, as it would in a cluster.
-Order of life: storage opens its disks, metadata finds its newest state on them, S3 is served, gRPC is served, READY.
+Order of life: storage opens its disks, metadata finds its newest state on them, S3 is served, READY, gRPC is served.
 The way down is the reverse: S3 drains first, then nothing new can reach metadata or storage.
 """
 
@@ -10,8 +10,10 @@ import asyncio
 import logging
 import socket
 import time
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+from drystone_cli.access_log import access_log
 from drystone_cli.exits import Unusable
 from drystone_cli.process_spec import ProcessSpec
 from drystone_core.errors import DrystoneError
@@ -22,10 +24,9 @@ from drystone_gateway.app import Links
 from drystone_gateway.app import World as GatewayWorld
 from drystone_gateway.app import build as build_gateway
 from drystone_gateway.credentials import root_credentials
-from drystone_gateway.http.messages import Request
 from drystone_gateway.http.server import HttpServer
 from drystone_gateway.http.shared import HttpSettings
-from drystone_gateway.http.tls import TlsFiles
+from drystone_gateway.http.tls import TlsFiles, TlsReloader
 from drystone_gateway.operations.answers import error_response
 from drystone_gateway.operations.hash_pool import ThreadHashPool
 from drystone_gateway.settings import GatewaySettings
@@ -34,6 +35,7 @@ from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import CELL_TABLET
 from drystone_runtime.config_sections import Settings
+from drystone_runtime.logs import as_extra
 from drystone_runtime.memory_trim import MemoryTrim
 from drystone_storage.disks.assemble import DisksRefused
 from drystone_storage.disks.store import Store
@@ -42,8 +44,13 @@ from drystone_storage.node import build as build_storage
 from drystone_storage.settings import StorageSettings, WatchSettings
 from drystone_storage.world import World, real_world
 
+if TYPE_CHECKING:
+    from drystone_runtime.rpc.server import RpcServer
+
 log = logging.getLogger(__name__)
 HASH_THREADS = 2
+CERTIFICATE_SECONDS = 5.0
+"""Between two looks whether the certificate's files changed; SIGHUP looks at once."""
 READMIT_SECONDS = 5.0
 """Between two looks whether a disk that left the metadata serves again."""
 
@@ -71,7 +78,8 @@ class Standalone:
         self.metadata: LocalMetadata | None = None
         self._hashing = ThreadHashPool(threads=HASH_THREADS)
         self._http: HttpServer | None = None
-        self._rpc: list[Any] = []
+        self._tls: TlsReloader | None = None
+        self._rpc: list[RpcServer] = []
         self._units: list[MemberUnit] = []
 
     async def start(self) -> None:
@@ -97,11 +105,26 @@ class Standalone:
         self.world.background.keep("metadata.readmit", self._readmit_members)
         marks.append(time.perf_counter())
         await self._serve_s3(self.metadata)
-        await self._serve_rpc()
         marks.append(time.perf_counter())
         names = ("storage_ms", "metadata_ms", "serve_ms")
         spent = {name: round((b - a) * 1000) for name, a, b in zip(names, marks, marks[1:], strict=False)}
         log.info("store.serves", extra={"endpoint": self.spec.endpoint, **spent})
+
+    async def settle(self) -> None:
+        """What may come after READY: gRPC, for people and for the background process."""
+        # Reading gRPC's modules takes longer than all the rest of a start: requests are served meanwhile.
+        await asyncio.get_running_loop().run_in_executor(None, import_module, "drystone_cli.standalone_rpc")
+        from drystone_cli.standalone_rpc import rpc_servers
+
+        self._rpc = rpc_servers(self)
+        for one in self._rpc:
+            await one.start()
+            await one.serving(True)
+
+    async def reload(self) -> None:
+        """Read the certificate's files again if they changed."""
+        if self._tls is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._tls.check)
 
     async def drain(self, seconds: float) -> None:
         """Finish requests, then stop from the outside in."""
@@ -160,7 +183,7 @@ class Standalone:
             lanes=self.world.lanes,
             clock=self.world.clock,
             entropy=self.world.entropy,
-            on_event=lambda name, fields: log.info(name, extra={"fields": fields}),
+            on_event=lambda name, fields: log.info(name, extra=as_extra(fields)),
         )
 
     async def _serve_s3(self, metadata: LocalMetadata) -> None:
@@ -187,43 +210,23 @@ class Standalone:
             settings=HttpSettings(),
             clock=self.world.clock,
             entropy=self.world.entropy,
-            access_log=_log_access if server.access_log else None,
+            access_log=access_log(spec.settings.log.access, domains=server.domains),
         )
-        tls = TlsFiles(certificate=server.tls_cert, key=server.tls_key) if server.tls_cert else None
-        try:
-            await self._http.start(sockets=(socket.socket(fileno=spec.listen_fd),), tls=tls)
-        except OSError as error:  # ssl.SSLError is one
-            raise Unusable(
-                f"the certificate {server.tls_cert} with key {server.tls_key} cannot be used: {error}"
-            ) from error
+        if server.tls_cert:
+            try:
+                self._tls = TlsReloader(TlsFiles(certificate=server.tls_cert, key=server.tls_key))
+            except OSError as error:  # ssl.SSLError is one
+                raise Unusable(
+                    f"the certificate {server.tls_cert} with key {server.tls_key} cannot be used: {error}"
+                ) from error
+            self.world.background.keep("tls.watch", self._watch_certificate)
+        listener = socket.socket(fileno=spec.listen_fd)
+        await self._http.start(sockets=(listener,), tls=self._tls.context if self._tls else None)
 
-    async def _serve_rpc(self) -> None:
-        from drystone_cli.standalone_admin import StandaloneView
-        from drystone_gateway.rpc.admin import admin_service
-        from drystone_metadata.rpc.server import metadata_service
-        from drystone_runtime.rpc.server import RpcServer, RpcServerSettings, RpcService
-        from drystone_storage.rpc.server import storage_service
-        from drystone_storage.rpc.upkeep import upkeep_service
-
-        assert self.metadata is not None
-        reflection = self.spec.settings.admin.reflection
-
-        def server(path: str, *services: RpcService) -> RpcServer:
-            settings = RpcServerSettings(address=f"unix:{path}", reflection=reflection)
-            return RpcServer(services=services, settings=settings)
-
-        self._rpc = [
-            server(
-                self.spec.node_socket,
-                metadata_service(self.metadata),
-                storage_service(self.node, self.node.status),
-                upkeep_service(self.node.healer, self.node.freer, self.node.scrubs),
-            ),
-            server(self.spec.admin_socket, admin_service(StandaloneView(self))),
-        ]
-        for one in self._rpc:
-            await one.start()
-            await one.serving(True)
+    async def _watch_certificate(self) -> None:
+        while True:
+            await self.world.clock.sleep(CERTIFICATE_SECONDS)
+            await self.reload()
 
 
 def metadata_settings(settings: Settings) -> MetadataSettings:
@@ -246,20 +249,3 @@ def storage_settings(settings: Settings, disks: tuple[str, ...]) -> StorageSetti
         append=AppendSettings(volume_limit=storage.volume_size, deadline=storage.append_deadline),
         watch=WatchSettings(reserve=storage.reserve),
     )
-
-
-def _log_access(
-    request: Request | None, status: int, received: int, sent: int, seconds: float, error: BaseException | None
-) -> None:
-    """One line per request."""
-    fields: dict[str, object] = {"status": status, "in": received, "out": sent, "ms": round(seconds * 1000, 3)}
-    if request is not None:
-        fields |= {
-            "request_id": request.request_id,
-            "method": request.method,
-            "path": request.path,
-            "peer": request.peer,
-        }
-    if error is not None:
-        fields["error"] = type(error).__name__
-    log.info("access", extra=fields)

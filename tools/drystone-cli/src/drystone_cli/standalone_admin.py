@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drystone_cli import VERSION
-from drystone_cli.shard_reading import verify_record
+from drystone_cli.shard_reading import RecordReport, verify_record
 from drystone_core.cell import (
     CellStatus,
     FragmentReport,
@@ -23,6 +23,7 @@ from drystone_core.cell import (
 )
 from drystone_core.errors import Unavailable
 from drystone_core.extents import BlobRef, PackedExtent
+from drystone_core.formats.shard import shard_name
 from drystone_core.ids import Key, VersionId, VolumeId, volume_text
 from drystone_datapath.volume import DiskState, Volume
 from drystone_gateway.operations.blob_layout import BlobLayout
@@ -64,11 +65,13 @@ class StandaloneView:
             endpoint=store.spec.endpoint,
             uptime_seconds=int(store.world.clock.monotonic() - store.began),
             node=replace(node, degraded_volumes=len(self._hurt_volumes())),
-            metadata_writable=bool(self._store.members and self._store.members.status()["writable"]),
+            metadata_writable=bool(store.members and store.members.status()["writable"]),
+            term=store.members.status()["term"] if store.members else 0,
+            background_answers=isinstance(repair, RepairStatus),
             members=self._members(),
             repair=repair if isinstance(repair, RepairStatus) else RepairStatus(),
             reclaim=reclaim if isinstance(reclaim, ReclaimStatus) else ReclaimStatus(),
-            processes=_processes(Path(store.spec.state) / "processes.json"),
+            processes=_processes(Path(store.spec.state) / "processes.json", store.world.clock.wall_us() // 1_000_000),
         )
 
     async def inspect_object(self, bucket: str, key: Key, version_id: VersionId | None) -> ObjectReport:
@@ -140,6 +143,8 @@ class StandaloneView:
                 path=paths.get(member["disk"], member["disk"]),
                 role="primary" if member["disk"] == said["primary"] else roles[member["standing"]],
                 head=said["head"] if member["complete"] else 0,
+                lag=member["lag"] or 0,
+                reason=member["reason"] or "",
             )
             for member in said["members"]
             if member["standing"] in roles
@@ -150,10 +155,20 @@ def _fragment(volume: Volume, index: int, result: object) -> FragmentReport:
     slot = volume.slots[index]
     if slot is None:
         return FragmentReport(slot=index, disk="", state="away", problem="its disk is not at hand")
-    if isinstance(result, BaseException):
-        return FragmentReport(slot=index, disk=slot.unit.label, state="away", problem=str(result) or "late")
-    problem: str = getattr(result, "problem", "")
-    return FragmentReport(slot=index, disk=slot.unit.label, state="bad" if problem else "ok", problem=problem)
+    disk = slot.unit.label
+    file = f"{disk}/{shard_name(volume.volume_id, index)}"
+    if not isinstance(result, RecordReport):
+        return FragmentReport(slot=index, disk=disk, state="away", problem=str(result) or "late", file=file)
+    head = result.head
+    return FragmentReport(
+        slot=index,
+        disk=disk,
+        state="bad" if result.problem else "ok",
+        problem=result.problem,
+        file=file,
+        offset=head.offset + head.payload_at if head else result.offset,
+        length=head.stored_length if head else 0,
+    )
 
 
 def _stripes(blobs: Iterable[BlobRef]) -> list[tuple[VolumeId, int, str, int]]:
@@ -171,9 +186,17 @@ def _stripes(blobs: Iterable[BlobRef]) -> list[tuple[VolumeId, int, str, int]]:
     return found
 
 
-def _processes(path: Path) -> tuple[ProcessStatus, ...]:
+def _processes(path: Path, now: int) -> tuple[ProcessStatus, ...]:
+    """As the supervisor wrote them; `now` is Unix time in seconds."""
     try:
-        listed = json.loads(path.read_text())
-        return tuple(ProcessStatus(role=one["role"], pid=one["pid"], restarts=one["restarts"]) for one in listed)
+        return tuple(
+            ProcessStatus(
+                role=one["role"],
+                pid=one["pid"],
+                restarts=one["restarts"],
+                uptime_seconds=max(0, now - one["started"]),
+            )
+            for one in json.loads(path.read_text())
+        )
     except (OSError, ValueError, KeyError):
         return ()

@@ -3,43 +3,72 @@
 
 import dataclasses
 import json
+import os
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from drystone_cli.exits import FAILED, OK, UNREACHABLE, Failure
 from drystone_cli.layout import socket_path, state_of
+from drystone_cli.terminal import Terminal, amount, span
 from drystone_core.cell import CellStatus, Health
 from drystone_core.errors import DrystoneError, Unavailable
-from drystone_runtime.config_sections import GIB, MIB
 from drystone_runtime.rpc.admin_client import AdminClient
 
-
-def connect(directory: Path | None, state_dir: Path | None) -> AdminClient:
-    """The running store's admin socket; Failure when there is none."""
-    state = state_of(directory, state_dir)
-    path = socket_path(state, "admin.sock") if state.is_dir() else None
-    if path is None or not path.exists():
-        raise Failure(f"no store is running on {state}", f"start it: drystone serve {directory or 'DIR'}", UNREACHABLE)
-    return AdminClient(f"unix:{path}")
+PATIENCE = 10.0
+"""Seconds to wait for a store that is just starting, or whose main process is just being replaced."""
 
 
-def ask(call: Any, *arguments: Any) -> Any:
-    """One call; its error as a Failure."""
-    try:
-        return call(*arguments)
-    except Unavailable as error:
-        raise Failure(
-            f"the store does not answer: {error.message or error.code.value}",
-            "is it starting? see its log",
-            UNREACHABLE,
-        ) from error
-    except DrystoneError as error:
-        raise Failure(str(error), "", FAILED) from error
+class Store:
+    """The running store of one state directory, asked through its admin socket."""
+
+    def __init__(self, directory: Path | None, state_dir: Path | None) -> None:
+        self._state = state_of(directory, state_dir)
+        self._start = f"start it: drystone serve {directory or 'DIR'}"
+
+    def ask(self, verb: str, *arguments: Any) -> Any:
+        """One call of AdminClient; its error as a Failure. Waits while the store is starting."""
+        if not self._state.is_dir():
+            raise Failure(
+                f"there is no store at {self._state.parent}", f"give its directory, or {self._start}", UNREACHABLE
+            )
+        socket = socket_path(self._state, "admin.sock")
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            said = "its admin socket is not there yet"
+            if socket.exists():
+                try:
+                    return getattr(AdminClient(f"unix:{socket}"), verb)(*arguments)
+                except Unavailable as error:
+                    said = error.message or error.code.value
+                except DrystoneError as error:
+                    raise Failure(str(error), "", FAILED) from error
+            pid = self._supervisor()
+            if pid is None:
+                raise Failure(f"no store is running on {self._state}", self._start, UNREACHABLE)
+            if time.monotonic() > deadline:
+                raise Failure(f"the store (pid {pid}) does not answer: {said}", "see its log", UNREACHABLE)
+            time.sleep(0.1)
+
+    def _supervisor(self) -> int | None:
+        """The pid of the supervisor that is alive."""
+        try:
+            pid = int((self._state / "lock").read_text())
+        except (OSError, ValueError):
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:  # somebody else's, and alive
+            pass
+        return pid
 
 
 def show(directory: Path | None, state_dir: Path | None, *, as_json: bool) -> int:
     """Print it; the exit code says whether health is OK."""
-    status: CellStatus = ask(connect(directory, state_dir).status)
+    status: CellStatus = Store(directory, state_dir).ask("status")
     if as_json:
         print(json.dumps(as_document(status), ensure_ascii=False))
     else:
@@ -61,45 +90,81 @@ def as_document(status: CellStatus) -> dict[str, Any]:
         "disks": [dataclasses.asdict(disk) for disk in node.disks],
         "volumes": {"open": node.open_volumes, "closed": node.closed_volumes, "degraded": node.degraded_volumes},
         "writable": status.metadata_writable,
+        "term": status.term,
         "members": [dataclasses.asdict(member) for member in status.members],
         "repair": {**dataclasses.asdict(status.repair), "pending_volumes": node.degraded_volumes},
+        "scrub": dataclasses.asdict(node.scrub),
         "reclaim": dataclasses.asdict(status.reclaim),
+        "background_answers": status.background_answers,
         "processes": [dataclasses.asdict(process) for process in status.processes],
     }
 
 
 def _print(status: CellStatus) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, soft_wrap=True)
+    terminal = Terminal(sys.stdout)
     colour = {Health.OK: "green", Health.WARN: "yellow", Health.ERROR: "red"}
     health = status.health()
-    hours, rest = divmod(status.uptime_seconds, 3600)
-    console.print(f"[bold {colour[health]}]{health.name}[/]  {status.endpoint}  {status.node.profile}", end="")
-    console.print(f"  up {hours} h {rest // 60} min  Drystone {status.version}")
-    for reason in status.reasons():
-        console.print(f"  [{colour[reason.severity]}]{reason.code}[/]  {reason.summary}\n    next: {reason.next_step}")
-    disks = Table("disk", "state", "free", "of", box=None, pad_edge=False)
-    for disk in status.node.disks:
-        disks.add_row(disk.path, disk.state, amount(disk.free_bytes), amount(disk.total_bytes))
-    console.print(disks)
-    node, repair = status.node, status.repair
-    console.print(f"volumes   {node.open_volumes} open, {node.closed_volumes} closed, {node.degraded_volumes} degraded")
-    if status.members:
-        members = ", ".join(f"{member.role} {member.head}" for member in status.members)
-        console.print(f"metadata  {members}")
-    doing = "running" if repair.running else "idle"
-    console.print(
-        f"repair    {doing}; {repair.slots_pending} slots to rebuild, {repair.slots_repaired} rebuilt", end=""
+    terminal.line(
+        f"{terminal.paint(health.name, 'bold', colour[health])}  {status.endpoint}  {status.node.profile}"
+        f"  up {span(status.uptime_seconds)}  Drystone {status.version}"
     )
-    console.print(f" ({amount(repair.bytes_repaired)}); {amount(status.reclaim.bytes_freed)} freed")
-    console.print("processes " + ", ".join(f"{p.role} {p.pid} (replaced {p.restarts}×)" for p in status.processes))
+    for reason in status.reasons():
+        terminal.line(f"  {terminal.paint(reason.code, colour[reason.severity])}  {reason.summary}")
+        terminal.line(f"    next: {reason.next_step}")
+    terminal.line()
+    terminal.table(
+        ("disk", "state", "free", "of", "id"),
+        [(d.path, d.state, amount(d.free_bytes), amount(d.total_bytes), d.disk_id[:8]) for d in status.node.disks],
+        right=("free", "of"),
+    )
+    terminal.line()
+    terminal.table(
+        ("metadata", "role", "head", "behind", ""),
+        [
+            (one.path, one.role, str(one.head or "-"), "-" if one.role == "away" else str(one.lag), one.reason)
+            for one in status.members
+        ],
+        right=("head", "behind"),
+    )
+    terminal.line()
+    terminal.table(
+        ("process", "pid", "up", "replaced"),
+        [(p.role, str(p.pid), span(p.uptime_seconds), f"{p.restarts}×") for p in status.processes],
+        right=("pid", "replaced"),
+    )
+    terminal.line()
+    for name, sentence in _sentences(status):
+        terminal.line(f"{terminal.paint(f'{name:9}', 'dim')} {sentence}")
 
 
-def amount(count: int) -> str:
-    """Bytes for people."""
-    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (1024, "KiB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} B"
+def _sentences(status: CellStatus) -> list[tuple[str, str]]:
+    node = status.node
+    volumes = f"{node.open_volumes} open, {node.closed_volumes} closed, {node.degraded_volumes} degraded"
+    writing = f"term {status.term}, {'writable' if status.metadata_writable else 'READ ONLY'}"
+    found = [("volumes", volumes), ("names", writing)]
+    if status.background_answers:
+        found += [("repair", _repair(status)), ("reclaim", _reclaim(status)), ("scrub", _scrub(status))]
+    return found
+
+
+def _repair(status: CellStatus) -> str:
+    repair = status.repair
+    done = f"{repair.slots_repaired} slots rebuilt ({amount(repair.bytes_repaired)})"
+    if not repair.slots_pending:
+        return f"nothing to do; {done}"
+    left = f", about {span(repair.seconds_left)} left" if repair.seconds_left else ""
+    danger = f"; {repair.endangered} volumes bear no further loss" if repair.endangered else ""
+    doing = "running" if repair.running else "waiting"
+    return f"{doing}: {repair.slots_pending} slots ({amount(repair.bytes_pending)}) to rebuild{left}{danger}; {done}"
+
+
+def _reclaim(status: CellStatus) -> str:
+    reclaim = status.reclaim
+    freed = f"{amount(reclaim.bytes_freed)} freed ({reclaim.volumes_freed} volumes, {reclaim.stripes_freed} stripes)"
+    return f"{freed}; {reclaim.stripes_waiting} dead stripes wait for their grace period"
+
+
+def _scrub(status: CellStatus) -> str:
+    scrub = status.node.scrub
+    found = f"{scrub.slots_damaged} damaged slots found" if scrub.slots_damaged else "no damage found"
+    return f"{scrub.verified} of {scrub.volumes} closed volumes read ({amount(scrub.bytes_read)}); {found}"

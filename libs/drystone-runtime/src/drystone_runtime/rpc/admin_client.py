@@ -18,6 +18,7 @@ from drystone_core.cell import (
     ProcessStatus,
     ReclaimStatus,
     RepairStatus,
+    ScrubStatus,
     StripeReport,
 )
 from drystone_core.errors import DrystoneError, Unavailable
@@ -56,7 +57,15 @@ class AdminClient:
                 form=stripe.form,
                 length=stripe.length,
                 fragments=tuple(
-                    FragmentReport(slot=part.slot, disk=part.disk, state=part.state, problem=part.problem)
+                    FragmentReport(
+                        slot=part.slot,
+                        disk=part.disk,
+                        state=part.state,
+                        problem=part.problem,
+                        file=part.file,
+                        offset=part.offset,
+                        length=part.length,
+                    )
                     for part in stripe.fragments
                 ),
             )
@@ -82,8 +91,15 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
         open_volumes=said.open_volumes,
         closed_volumes=said.closed_volumes,
         degraded_volumes=said.degraded_volumes,
+        scrub=ScrubStatus(
+            volumes=said.scrub.volumes,
+            verified=said.scrub.verified,
+            passes=said.scrub.passes,
+            bytes_read=said.scrub.bytes_read,
+            slots_damaged=said.scrub.slots_damaged,
+            stripes_incomplete=said.scrub.stripes_incomplete,
+        ),
     )
-    background = said.background
     return CellStatus(
         version=said.version,
         cluster_id=said.cluster_id,
@@ -91,16 +107,44 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
         uptime_seconds=said.uptime_seconds,
         node=node,
         metadata_writable=said.metadata_writable,
-        members=tuple(MemberStatus(path=one.path, role=one.role, head=one.head) for one in said.members),
-        reclaim=ReclaimStatus(bytes_freed=background.bytes_freed),
-        repair=RepairStatus(
-            running=background.repair_running,
-            slots_pending=background.slots_pending,
-            slots_repaired=background.slots_repaired,
-            bytes_repaired=background.bytes_repaired,
-            failures=background.repair_failures,
+        term=said.metadata_term,
+        background_answers=said.background.answers,
+        members=tuple(
+            MemberStatus(path=one.path, role=one.role, head=one.head, lag=one.lag, reason=one.reason)
+            for one in said.members
         ),
-        processes=tuple(ProcessStatus(role=one.role, pid=one.pid, restarts=one.restarts) for one in said.processes),
+        reclaim=_reclaim(said.background),
+        repair=_repair(said.background),
+        processes=tuple(
+            ProcessStatus(role=one.role, pid=one.pid, restarts=one.restarts, uptime_seconds=one.uptime_seconds)
+            for one in said.processes
+        ),
+    )
+
+
+def _reclaim(said: pb.Background) -> ReclaimStatus:
+    return ReclaimStatus(
+        running=said.reclaim_running,
+        passes=said.reclaim_passes,
+        volumes_freed=said.volumes_freed,
+        stripes_freed=said.stripes_freed,
+        stripes_waiting=said.stripes_waiting,
+        bytes_freed=said.bytes_freed,
+        failures=said.reclaim_failures,
+    )
+
+
+def _repair(said: pb.Background) -> RepairStatus:
+    return RepairStatus(
+        running=said.repair_running,
+        slots_pending=said.slots_pending,
+        slots_repaired=said.slots_repaired,
+        bytes_pending=said.bytes_pending,
+        bytes_repaired=said.bytes_repaired,
+        failures=said.repair_failures,
+        endangered=said.volumes_endangered,
+        hopeless=said.slots_hopeless,
+        seconds_left=said.repair_seconds_left,
     )
 
 

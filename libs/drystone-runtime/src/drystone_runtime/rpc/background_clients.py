@@ -20,6 +20,7 @@ async def reclaim_status(channel: grpc.aio.Channel, *, timeout: float) -> Reclai
         passes=said.passes,
         volumes_freed=said.volumes_freed,
         stripes_freed=said.stripes_freed,
+        stripes_waiting=said.stripes_waiting,
         bytes_freed=said.bytes_freed,
         failures=said.failures,
     )
@@ -35,6 +36,10 @@ async def repair_status(channel: grpc.aio.Channel, *, timeout: float) -> RepairS
         running=said.running,
         slots_pending=said.slots_pending,
         slots_repaired=said.slots_repaired,
+        bytes_pending=said.bytes_pending,
         bytes_repaired=said.bytes_repaired,
         failures=said.failures,
+        endangered=said.volumes_endangered,
+        hopeless=said.slots_hopeless,
+        seconds_left=said.seconds_left,
     )

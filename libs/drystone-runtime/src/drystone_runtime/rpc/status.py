@@ -11,7 +11,17 @@ from types import MappingProxyType
 import grpc
 
 from drystone.common.v1 import errors_pb2
-from drystone_core.errors import Busy, Damaged, DrystoneError, ErrorCode, Refused, Retry, Stale, Unavailable
+from drystone_core.errors import (
+    Busy,
+    Damaged,
+    DrystoneError,
+    ErrorCode,
+    Refused,
+    Retry,
+    Stale,
+    Unavailable,
+    Unreachable,
+)
 
 DETAIL_KEY = "drystone-error-bin"
 _S = grpc.StatusCode
@@ -122,7 +132,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> DrystoneError:
     if status is _S.UNIMPLEMENTED:
         return Refused(ErrorCode.NOT_IMPLEMENTED, text)
     if status in (_S.UNAVAILABLE, _S.CANCELLED):
-        return Unavailable(text)
+        return Unreachable(text)
     return DrystoneError(ErrorCode.INTERNAL_ERROR, f"{status.name}: {text}")
 
 

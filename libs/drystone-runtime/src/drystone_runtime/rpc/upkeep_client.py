@@ -8,7 +8,7 @@ import grpc
 from drystone.storage.v1 import upkeep_pb2 as pb
 from drystone.storage.v1 import upkeep_pb2_grpc
 from drystone_core.ids import VolumeId
-from drystone_core.upkeep import StripeNames, VolumeNames, Wound
+from drystone_core.upkeep import ScrubReport, StripeNames, VolumeNames, Wound
 from drystone_runtime.rpc.blob_messages import name_value
 from drystone_runtime.rpc.channel import stream, unary
 
@@ -31,6 +31,26 @@ class RpcUpkeep:
         request = pb.HealRequest(wound=wound_message(wound), bytes_per_second=bytes_per_second)
         said: pb.HealResponse = await unary(self._stub.Heal, request, timeout=self._long)
         return said.bytes_written
+
+    async def closed_volumes_to_scrub(self) -> Sequence[VolumeId]:
+        """All of them, those verified least often first."""
+        said: pb.ListVolumesToScrubResponse = await unary(
+            self._stub.ListVolumesToScrub, pb.ListVolumesToScrubRequest(), timeout=self._timeout
+        )
+        return [VolumeId(volume) for volume in said.volumes]
+
+    async def scrub(self, volume: VolumeId, *, bytes_per_second: int) -> ScrubReport:
+        """Read a closed volume through."""
+        request = pb.ScrubRequest(volume=volume, bytes_per_second=bytes_per_second)
+        said: pb.ScrubResponse = await unary(self._stub.Scrub, request, timeout=self._long)
+        return ScrubReport(
+            volume=volume,
+            bytes_read=said.bytes_read,
+            fragments=said.fragments,
+            slots_damaged=said.slots_damaged,
+            slots_unread=said.slots_unread,
+            stripes_incomplete=said.stripes_incomplete,
+        )
 
     async def closed_volumes(self) -> Sequence[VolumeId]:
         """All of them."""

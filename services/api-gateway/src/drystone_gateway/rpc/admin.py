@@ -82,16 +82,47 @@ def _status_message(status: CellStatus) -> pb.GetStatusResponse:
         closed_volumes=node.closed_volumes,
         degraded_volumes=node.degraded_volumes,
         metadata_writable=status.metadata_writable,
-        members=[pb.Member(path=member.path, role=member.role, head=member.head) for member in status.members],
-        background=pb.Background(
-            repair_running=status.repair.running,
-            slots_pending=status.repair.slots_pending,
-            slots_repaired=status.repair.slots_repaired,
-            bytes_repaired=status.repair.bytes_repaired,
-            repair_failures=status.repair.failures,
-            bytes_freed=status.reclaim.bytes_freed,
+        metadata_term=status.term,
+        members=[
+            pb.Member(path=one.path, role=one.role, head=one.head, lag=one.lag, reason=one.reason)
+            for one in status.members
+        ],
+        background=_background_message(status),
+        scrub=pb.Scrub(
+            volumes=node.scrub.volumes,
+            verified=node.scrub.verified,
+            passes=node.scrub.passes,
+            bytes_read=node.scrub.bytes_read,
+            slots_damaged=node.scrub.slots_damaged,
+            stripes_incomplete=node.scrub.stripes_incomplete,
         ),
-        processes=[pb.Process(role=one.role, pid=one.pid, restarts=one.restarts) for one in status.processes],
+        processes=[
+            pb.Process(role=one.role, pid=one.pid, restarts=one.restarts, uptime_seconds=one.uptime_seconds)
+            for one in status.processes
+        ],
+    )
+
+
+def _background_message(status: CellStatus) -> pb.Background:
+    repair, reclaim = status.repair, status.reclaim
+    return pb.Background(
+        answers=status.background_answers,
+        repair_running=repair.running,
+        slots_pending=repair.slots_pending,
+        slots_repaired=repair.slots_repaired,
+        slots_hopeless=repair.hopeless,
+        volumes_endangered=repair.endangered,
+        bytes_pending=repair.bytes_pending,
+        bytes_repaired=repair.bytes_repaired,
+        repair_failures=repair.failures,
+        repair_seconds_left=repair.seconds_left,
+        reclaim_running=reclaim.running,
+        reclaim_passes=reclaim.passes,
+        reclaim_failures=reclaim.failures,
+        volumes_freed=reclaim.volumes_freed,
+        stripes_freed=reclaim.stripes_freed,
+        stripes_waiting=reclaim.stripes_waiting,
+        bytes_freed=reclaim.bytes_freed,
     )
 
 
@@ -108,7 +139,15 @@ def _report_message(report: ObjectReport) -> pb.InspectObjectResponse:
                 form=stripe.form,
                 length=stripe.length,
                 fragments=[
-                    pb.Fragment(slot=part.slot, disk=part.disk, state=part.state, problem=part.problem)
+                    pb.Fragment(
+                        slot=part.slot,
+                        disk=part.disk,
+                        state=part.state,
+                        problem=part.problem,
+                        file=part.file,
+                        offset=part.offset,
+                        length=part.length,
+                    )
                     for part in stripe.fragments
                 ],
             )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drystone_core.cell import ReclaimStatus
-from drystone_core.errors import DrystoneError
+from drystone_core.errors import DrystoneError, Unreachable
 from drystone_core.ids import VolumeId, volume_text
 from drystone_core.ports import Clock
 from drystone_core.services import BlobName
@@ -98,6 +98,7 @@ class Reclaimer:
             passes=progress.passes,
             volumes_freed=progress.volumes_freed,
             stripes_freed=progress.stripes_freed,
+            stripes_waiting=progress.stripes_waiting,
             bytes_freed=progress.bytes_freed,
             failures=progress.failures,
         )
@@ -116,6 +117,8 @@ class Reclaimer:
                     continue
                 try:
                     await self._reclaim(volume)
+                except Unreachable:  # node or metadata are being replaced: the pass begins again when they are back
+                    raise
                 except (DrystoneError, OSError, TimeoutError) as error:
                     progress.failures += 1
                     log.warning("reclaim.volume_failed", extra={"volume": volume_text(volume), "error": repr(error)})

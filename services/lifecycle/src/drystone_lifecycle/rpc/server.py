@@ -38,4 +38,5 @@ class _Servicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
             stripes_freed=status.stripes_freed,
             bytes_freed=status.bytes_freed,
             failures=status.failures,
+            stripes_waiting=status.stripes_waiting,
         )

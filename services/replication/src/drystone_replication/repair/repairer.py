@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 
 from drystone_core.cell import RepairStatus
-from drystone_core.errors import DrystoneError
+from drystone_core.errors import DrystoneError, Unreachable
 from drystone_core.ids import VolumeId, volume_text
 from drystone_core.ports import Clock
 from drystone_core.upkeep import RepairNode, Wound
@@ -89,8 +89,12 @@ class Repairer:
             running=progress.running > 0,
             slots_pending=progress.slots_pending,
             slots_repaired=progress.slots_repaired,
+            bytes_pending=progress.bytes_pending,
             bytes_repaired=progress.bytes_repaired,
             failures=progress.failures,
+            endangered=progress.volumes_endangered,
+            hopeless=progress.hopeless,
+            seconds_left=round(progress.seconds_left or 0),
         )
 
     async def run_once(self) -> int:
@@ -165,6 +169,9 @@ class Repairer:
             self.progress.bytes_repaired += written
             self._done_since += written
             log.info("repair.healed", extra={**fields, "bytes": written})
+        except Unreachable as error:  # the node is being replaced: no failure of ours
+            self._later[where] = (self._clock.monotonic() + self._settings.every, self._settings.first_pause / 2)
+            log.info("repair.interrupted", extra={**fields, "reason": error.message or error.code.value})
         except (DrystoneError, OSError, TimeoutError) as error:
             self.progress.failures += 1
             pause = min(self._later.get(where, (0.0, self._settings.first_pause / 2))[1] * 2, self._settings.most_pause)

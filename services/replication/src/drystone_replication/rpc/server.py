@@ -37,4 +37,8 @@ class _Servicer(replication_pb2_grpc.ReplicationServiceServicer):
             slots_repaired=status.slots_repaired,
             bytes_repaired=status.bytes_repaired,
             failures=status.failures,
+            bytes_pending=status.bytes_pending,
+            volumes_endangered=status.endangered,
+            slots_hopeless=status.hopeless,
+            seconds_left=status.seconds_left,
         )

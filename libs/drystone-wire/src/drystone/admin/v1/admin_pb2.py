@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64rystone/admin/v1/admin.proto\x12\x11\x64rystone.admin.v1\"\x12\n\x10GetStatusRequest\"m\n\x0cHealthReason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12+\n\x08severity\x18\x02 \x01(\x0e\x32\x19.drystone.admin.v1.Health\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x11\n\tnext_step\x18\x04 \x01(\t\"]\n\x04\x44isk\x12\x0f\n\x07\x64isk_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x04\x12\x12\n\nfree_bytes\x18\x05 \x01(\x04\"2\n\x06Member\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04head\x18\x03 \x01(\x04\"6\n\x07Process\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x10\n\x08restarts\x18\x03 \x01(\r\"\x99\x01\n\nBackground\x12\x16\n\x0erepair_running\x18\x01 \x01(\x08\x12\x15\n\rslots_pending\x18\x02 \x01(\x04\x12\x16\n\x0eslots_repaired\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_repaired\x18\x04 \x01(\x04\x12\x13\n\x0b\x62ytes_freed\x18\x05 \x01(\x04\x12\x17\n\x0frepair_failures\x18\x06 \x01(\x04\"\xe9\x03\n\x11GetStatusResponse\x12)\n\x06health\x18\x01 \x01(\x0e\x32\x19.drystone.admin.v1.Health\x12\x30\n\x07reasons\x18\x02 \x03(\x0b\x32\x1f.drystone.admin.v1.HealthReason\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x12\n\ncluster_id\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\t\x12\x0f\n\x07profile\x18\x06 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x07 \x01(\x04\x12&\n\x05\x64isks\x18\x08 \x03(\x0b\x32\x17.drystone.admin.v1.Disk\x12\x14\n\x0copen_volumes\x18\t \x01(\x04\x12\x16\n\x0e\x63losed_volumes\x18\n \x01(\x04\x12\x18\n\x10\x64\x65graded_volumes\x18\x0b \x01(\x04\x12*\n\x07members\x18\x0c \x03(\x0b\x32\x19.drystone.admin.v1.Member\x12\x31\n\nbackground\x18\r \x01(\x0b\x32\x1d.drystone.admin.v1.Background\x12-\n\tprocesses\x18\x0e \x03(\x0b\x32\x1a.drystone.admin.v1.Process\x12\x19\n\x11metadata_writable\x18\x0f \x01(\x08\"G\n\x14InspectObjectRequest\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x12\n\nversion_id\x18\x03 \x01(\t\"F\n\x08\x46ragment\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\x0c\n\x04\x64isk\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07problem\x18\x04 \x01(\t\"\x87\x01\n\x06Stripe\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x0e\n\x06record\x18\x02 \x01(\x04\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x0c\n\x04\x66orm\x18\x04 \x01(\t\x12\x0e\n\x06length\x18\x05 \x01(\x04\x12.\n\tfragments\x18\x06 \x03(\x0b\x32\x1b.drystone.admin.v1.Fragment\"s\n\x15InspectObjectResponse\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12*\n\x07stripes\x18\x04 \x03(\x0b\x32\x19.drystone.admin.v1.Stripe*R\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n\tHEALTH_OK\x10\x01\x12\x0f\n\x0bHEALTH_WARN\x10\x02\x12\x10\n\x0cHEALTH_ERROR\x10\x03\x32\xca\x01\n\x0c\x41\x64minService\x12V\n\tGetStatus\x12#.drystone.admin.v1.GetStatusRequest\x1a$.drystone.admin.v1.GetStatusResponse\x12\x62\n\rInspectObject\x12\'.drystone.admin.v1.InspectObjectRequest\x1a(.drystone.admin.v1.InspectObjectResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64rystone/admin/v1/admin.proto\x12\x11\x64rystone.admin.v1\"\x12\n\x10GetStatusRequest\"m\n\x0cHealthReason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12+\n\x08severity\x18\x02 \x01(\x0e\x32\x19.drystone.admin.v1.Health\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x11\n\tnext_step\x18\x04 \x01(\t\"]\n\x04\x44isk\x12\x0f\n\x07\x64isk_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x04\x12\x12\n\nfree_bytes\x18\x05 \x01(\x04\"O\n\x06Member\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04head\x18\x03 \x01(\x04\x12\x0b\n\x03lag\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\"N\n\x07Process\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x10\n\x08restarts\x18\x03 \x01(\r\x12\x16\n\x0euptime_seconds\x18\x04 \x01(\x04\"\x81\x01\n\x05Scrub\x12\x0f\n\x07volumes\x18\x01 \x01(\x04\x12\x10\n\x08verified\x18\x02 \x01(\x04\x12\x0e\n\x06passes\x18\x03 \x01(\x04\x12\x12\n\nbytes_read\x18\x04 \x01(\x04\x12\x15\n\rslots_damaged\x18\x05 \x01(\x04\x12\x1a\n\x12stripes_incomplete\x18\x06 \x01(\x04\"\xa4\x03\n\nBackground\x12\x16\n\x0erepair_running\x18\x01 \x01(\x08\x12\x15\n\rslots_pending\x18\x02 \x01(\x04\x12\x16\n\x0eslots_repaired\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_repaired\x18\x04 \x01(\x04\x12\x13\n\x0b\x62ytes_freed\x18\x05 \x01(\x04\x12\x17\n\x0frepair_failures\x18\x06 \x01(\x04\x12\x15\n\rbytes_pending\x18\x07 \x01(\x04\x12\x1a\n\x12volumes_endangered\x18\x08 \x01(\x04\x12\x16\n\x0eslots_hopeless\x18\t \x01(\x04\x12\x1b\n\x13repair_seconds_left\x18\n \x01(\x04\x12\x17\n\x0freclaim_running\x18\x0b \x01(\x08\x12\x16\n\x0ereclaim_passes\x18\x0c \x01(\x04\x12\x15\n\rvolumes_freed\x18\r \x01(\x04\x12\x15\n\rstripes_freed\x18\x0e \x01(\x04\x12\x17\n\x0fstripes_waiting\x18\x0f \x01(\x04\x12\x18\n\x10reclaim_failures\x18\x10 \x01(\x04\x12\x0f\n\x07\x61nswers\x18\x11 \x01(\x08\"\xa9\x04\n\x11GetStatusResponse\x12)\n\x06health\x18\x01 \x01(\x0e\x32\x19.drystone.admin.v1.Health\x12\x30\n\x07reasons\x18\x02 \x03(\x0b\x32\x1f.drystone.admin.v1.HealthReason\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x12\n\ncluster_id\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\t\x12\x0f\n\x07profile\x18\x06 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x07 \x01(\x04\x12&\n\x05\x64isks\x18\x08 \x03(\x0b\x32\x17.drystone.admin.v1.Disk\x12\x14\n\x0copen_volumes\x18\t \x01(\x04\x12\x16\n\x0e\x63losed_volumes\x18\n \x01(\x04\x12\x18\n\x10\x64\x65graded_volumes\x18\x0b \x01(\x04\x12*\n\x07members\x18\x0c \x03(\x0b\x32\x19.drystone.admin.v1.Member\x12\x31\n\nbackground\x18\r \x01(\x0b\x32\x1d.drystone.admin.v1.Background\x12-\n\tprocesses\x18\x0e \x03(\x0b\x32\x1a.drystone.admin.v1.Process\x12\x19\n\x11metadata_writable\x18\x0f \x01(\x08\x12\x15\n\rmetadata_term\x18\x10 \x01(\x04\x12\'\n\x05scrub\x18\x11 \x01(\x0b\x32\x18.drystone.admin.v1.Scrub\"G\n\x14InspectObjectRequest\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x12\n\nversion_id\x18\x03 \x01(\t\"t\n\x08\x46ragment\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\x0c\n\x04\x64isk\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x0c\n\x04\x66ile\x18\x05 \x01(\t\x12\x0e\n\x06offset\x18\x06 \x01(\x04\x12\x0e\n\x06length\x18\x07 \x01(\x04\"\x87\x01\n\x06Stripe\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x0e\n\x06record\x18\x02 \x01(\x04\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x0c\n\x04\x66orm\x18\x04 \x01(\t\x12\x0e\n\x06length\x18\x05 \x01(\x04\x12.\n\tfragments\x18\x06 \x03(\x0b\x32\x1b.drystone.admin.v1.Fragment\"s\n\x15InspectObjectResponse\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12*\n\x07stripes\x18\x04 \x03(\x0b\x32\x19.drystone.admin.v1.Stripe*R\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n\tHEALTH_OK\x10\x01\x12\x0f\n\x0bHEALTH_WARN\x10\x02\x12\x10\n\x0cHEALTH_ERROR\x10\x03\x32\xca\x01\n\x0c\x41\x64minService\x12V\n\tGetStatus\x12#.drystone.admin.v1.GetStatusRequest\x1a$.drystone.admin.v1.GetStatusResponse\x12\x62\n\rInspectObject\x12\'.drystone.admin.v1.InspectObjectRequest\x1a(.drystone.admin.v1.InspectObjectResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'drystone.admin.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HEALTH']._serialized_start=1434
-  _globals['_HEALTH']._serialized_end=1516
+  _globals['_HEALTH']._serialized_start=1996
+  _globals['_HEALTH']._serialized_end=2078
   _globals['_GETSTATUSREQUEST']._serialized_start=52
   _globals['_GETSTATUSREQUEST']._serialized_end=70
   _globals['_HEALTHREASON']._serialized_start=72
@@ -40,21 +40,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DISK']._serialized_start=183
   _globals['_DISK']._serialized_end=276
   _globals['_MEMBER']._serialized_start=278
-  _globals['_MEMBER']._serialized_end=328
-  _globals['_PROCESS']._serialized_start=330
-  _globals['_PROCESS']._serialized_end=384
-  _globals['_BACKGROUND']._serialized_start=387
-  _globals['_BACKGROUND']._serialized_end=540
-  _globals['_GETSTATUSRESPONSE']._serialized_start=543
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1032
-  _globals['_INSPECTOBJECTREQUEST']._serialized_start=1034
-  _globals['_INSPECTOBJECTREQUEST']._serialized_end=1105
-  _globals['_FRAGMENT']._serialized_start=1107
-  _globals['_FRAGMENT']._serialized_end=1177
-  _globals['_STRIPE']._serialized_start=1180
-  _globals['_STRIPE']._serialized_end=1315
-  _globals['_INSPECTOBJECTRESPONSE']._serialized_start=1317
-  _globals['_INSPECTOBJECTRESPONSE']._serialized_end=1432
-  _globals['_ADMINSERVICE']._serialized_start=1519
-  _globals['_ADMINSERVICE']._serialized_end=1721
+  _globals['_MEMBER']._serialized_end=357
+  _globals['_PROCESS']._serialized_start=359
+  _globals['_PROCESS']._serialized_end=437
+  _globals['_SCRUB']._serialized_start=440
+  _globals['_SCRUB']._serialized_end=569
+  _globals['_BACKGROUND']._serialized_start=572
+  _globals['_BACKGROUND']._serialized_end=992
+  _globals['_GETSTATUSRESPONSE']._serialized_start=995
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1548
+  _globals['_INSPECTOBJECTREQUEST']._serialized_start=1550
+  _globals['_INSPECTOBJECTREQUEST']._serialized_end=1621
+  _globals['_FRAGMENT']._serialized_start=1623
+  _globals['_FRAGMENT']._serialized_end=1739
+  _globals['_STRIPE']._serialized_start=1742
+  _globals['_STRIPE']._serialized_end=1877
+  _globals['_INSPECTOBJECTRESPONSE']._serialized_start=1879
+  _globals['_INSPECTOBJECTRESPONSE']._serialized_end=1994
+  _globals['_ADMINSERVICE']._serialized_start=2081
+  _globals['_ADMINSERVICE']._serialized_end=2283
 # @@protoc_insertion_point(module_scope)

@@ -49,43 +49,87 @@ class Disk(_message.Message):
     def __init__(self, disk_id: _Optional[str] = ..., path: _Optional[str] = ..., state: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ...) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("path", "role", "head")
+    __slots__ = ("path", "role", "head", "lag", "reason")
     PATH_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
+    LAG_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     path: str
     role: str
     head: int
-    def __init__(self, path: _Optional[str] = ..., role: _Optional[str] = ..., head: _Optional[int] = ...) -> None: ...
+    lag: int
+    reason: str
+    def __init__(self, path: _Optional[str] = ..., role: _Optional[str] = ..., head: _Optional[int] = ..., lag: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Process(_message.Message):
-    __slots__ = ("role", "pid", "restarts")
+    __slots__ = ("role", "pid", "restarts", "uptime_seconds")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
     role: str
     pid: int
     restarts: int
-    def __init__(self, role: _Optional[str] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ...) -> None: ...
+    uptime_seconds: int
+    def __init__(self, role: _Optional[str] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., uptime_seconds: _Optional[int] = ...) -> None: ...
+
+class Scrub(_message.Message):
+    __slots__ = ("volumes", "verified", "passes", "bytes_read", "slots_damaged", "stripes_incomplete")
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    VERIFIED_FIELD_NUMBER: _ClassVar[int]
+    PASSES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_READ_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_DAMAGED_FIELD_NUMBER: _ClassVar[int]
+    STRIPES_INCOMPLETE_FIELD_NUMBER: _ClassVar[int]
+    volumes: int
+    verified: int
+    passes: int
+    bytes_read: int
+    slots_damaged: int
+    stripes_incomplete: int
+    def __init__(self, volumes: _Optional[int] = ..., verified: _Optional[int] = ..., passes: _Optional[int] = ..., bytes_read: _Optional[int] = ..., slots_damaged: _Optional[int] = ..., stripes_incomplete: _Optional[int] = ...) -> None: ...
 
 class Background(_message.Message):
-    __slots__ = ("repair_running", "slots_pending", "slots_repaired", "bytes_repaired", "bytes_freed", "repair_failures")
+    __slots__ = ("repair_running", "slots_pending", "slots_repaired", "bytes_repaired", "bytes_freed", "repair_failures", "bytes_pending", "volumes_endangered", "slots_hopeless", "repair_seconds_left", "reclaim_running", "reclaim_passes", "volumes_freed", "stripes_freed", "stripes_waiting", "reclaim_failures", "answers")
     REPAIR_RUNNING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_PENDING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_REPAIRED_FIELD_NUMBER: _ClassVar[int]
     BYTES_REPAIRED_FIELD_NUMBER: _ClassVar[int]
     BYTES_FREED_FIELD_NUMBER: _ClassVar[int]
     REPAIR_FAILURES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PENDING_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_ENDANGERED_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_HOPELESS_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    RECLAIM_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    RECLAIM_PASSES_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FREED_FIELD_NUMBER: _ClassVar[int]
+    STRIPES_FREED_FIELD_NUMBER: _ClassVar[int]
+    STRIPES_WAITING_FIELD_NUMBER: _ClassVar[int]
+    RECLAIM_FAILURES_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
     repair_running: bool
     slots_pending: int
     slots_repaired: int
     bytes_repaired: int
     bytes_freed: int
     repair_failures: int
-    def __init__(self, repair_running: _Optional[bool] = ..., slots_pending: _Optional[int] = ..., slots_repaired: _Optional[int] = ..., bytes_repaired: _Optional[int] = ..., bytes_freed: _Optional[int] = ..., repair_failures: _Optional[int] = ...) -> None: ...
+    bytes_pending: int
+    volumes_endangered: int
+    slots_hopeless: int
+    repair_seconds_left: int
+    reclaim_running: bool
+    reclaim_passes: int
+    volumes_freed: int
+    stripes_freed: int
+    stripes_waiting: int
+    reclaim_failures: int
+    answers: bool
+    def __init__(self, repair_running: _Optional[bool] = ..., slots_pending: _Optional[int] = ..., slots_repaired: _Optional[int] = ..., bytes_repaired: _Optional[int] = ..., bytes_freed: _Optional[int] = ..., repair_failures: _Optional[int] = ..., bytes_pending: _Optional[int] = ..., volumes_endangered: _Optional[int] = ..., slots_hopeless: _Optional[int] = ..., repair_seconds_left: _Optional[int] = ..., reclaim_running: _Optional[bool] = ..., reclaim_passes: _Optional[int] = ..., volumes_freed: _Optional[int] = ..., stripes_freed: _Optional[int] = ..., stripes_waiting: _Optional[int] = ..., reclaim_failures: _Optional[int] = ..., answers: _Optional[bool] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes", "metadata_writable")
+    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes", "metadata_writable", "metadata_term", "scrub")
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +145,8 @@ class GetStatusResponse(_message.Message):
     BACKGROUND_FIELD_NUMBER: _ClassVar[int]
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
     METADATA_WRITABLE_FIELD_NUMBER: _ClassVar[int]
+    METADATA_TERM_FIELD_NUMBER: _ClassVar[int]
+    SCRUB_FIELD_NUMBER: _ClassVar[int]
     health: Health
     reasons: _containers.RepeatedCompositeFieldContainer[HealthReason]
     version: str
@@ -116,7 +162,9 @@ class GetStatusResponse(_message.Message):
     background: Background
     processes: _containers.RepeatedCompositeFieldContainer[Process]
     metadata_writable: bool
-    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., metadata_writable: _Optional[bool] = ...) -> None: ...
+    metadata_term: int
+    scrub: Scrub
+    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., metadata_writable: _Optional[bool] = ..., metadata_term: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ...) -> None: ...
 
 class InspectObjectRequest(_message.Message):
     __slots__ = ("bucket", "key", "version_id")
@@ -129,16 +177,22 @@ class InspectObjectRequest(_message.Message):
     def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., version_id: _Optional[str] = ...) -> None: ...
 
 class Fragment(_message.Message):
-    __slots__ = ("slot", "disk", "state", "problem")
+    __slots__ = ("slot", "disk", "state", "problem", "file", "offset", "length")
     SLOT_FIELD_NUMBER: _ClassVar[int]
     DISK_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
     slot: int
     disk: str
     state: str
     problem: str
-    def __init__(self, slot: _Optional[int] = ..., disk: _Optional[str] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
+    file: str
+    offset: int
+    length: int
+    def __init__(self, slot: _Optional[int] = ..., disk: _Optional[str] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., file: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
 
 class Stripe(_message.Message):
     __slots__ = ("volume", "record", "profile", "form", "length", "fragments")

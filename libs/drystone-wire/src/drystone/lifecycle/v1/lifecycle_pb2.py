@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%drystone/lifecycle/v1/lifecycle.proto\x12\x15\x64rystone.lifecycle.v1\"\x12\n\x10GetStatusRequest\"\x89\x01\n\x11GetStatusResponse\x12\x0f\n\x07running\x18\x01 \x01(\x08\x12\x0e\n\x06passes\x18\x02 \x01(\x04\x12\x15\n\rvolumes_freed\x18\x03 \x01(\x04\x12\x15\n\rstripes_freed\x18\x04 \x01(\x04\x12\x13\n\x0b\x62ytes_freed\x18\x05 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x06 \x01(\x04\x32r\n\x10LifecycleService\x12^\n\tGetStatus\x12\'.drystone.lifecycle.v1.GetStatusRequest\x1a(.drystone.lifecycle.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%drystone/lifecycle/v1/lifecycle.proto\x12\x15\x64rystone.lifecycle.v1\"\x12\n\x10GetStatusRequest\"\xa2\x01\n\x11GetStatusResponse\x12\x0f\n\x07running\x18\x01 \x01(\x08\x12\x0e\n\x06passes\x18\x02 \x01(\x04\x12\x15\n\rvolumes_freed\x18\x03 \x01(\x04\x12\x15\n\rstripes_freed\x18\x04 \x01(\x04\x12\x13\n\x0b\x62ytes_freed\x18\x05 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x06 \x01(\x04\x12\x17\n\x0fstripes_waiting\x18\x07 \x01(\x04\x32r\n\x10LifecycleService\x12^\n\tGetStatus\x12\'.drystone.lifecycle.v1.GetStatusRequest\x1a(.drystone.lifecycle.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST']._serialized_start=64
   _globals['_GETSTATUSREQUEST']._serialized_end=82
   _globals['_GETSTATUSRESPONSE']._serialized_start=85
-  _globals['_GETSTATUSRESPONSE']._serialized_end=222
-  _globals['_LIFECYCLESERVICE']._serialized_start=224
-  _globals['_LIFECYCLESERVICE']._serialized_end=338
+  _globals['_GETSTATUSRESPONSE']._serialized_end=247
+  _globals['_LIFECYCLESERVICE']._serialized_start=249
+  _globals['_LIFECYCLESERVICE']._serialized_end=363
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)drystone/replication/v1/replication.proto\x12\x17\x64rystone.replication.v1\"\x12\n\x10GetStatusRequest\"}\n\x11GetStatusResponse\x12\x0f\n\x07running\x18\x01 \x01(\x08\x12\x15\n\rslots_pending\x18\x02 \x01(\x04\x12\x16\n\x0eslots_repaired\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_repaired\x18\x04 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\x04\x32x\n\x12ReplicationService\x12\x62\n\tGetStatus\x12).drystone.replication.v1.GetStatusRequest\x1a*.drystone.replication.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)drystone/replication/v1/replication.proto\x12\x17\x64rystone.replication.v1\"\x12\n\x10GetStatusRequest\"\xde\x01\n\x11GetStatusResponse\x12\x0f\n\x07running\x18\x01 \x01(\x08\x12\x15\n\rslots_pending\x18\x02 \x01(\x04\x12\x16\n\x0eslots_repaired\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_repaired\x18\x04 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\x04\x12\x15\n\rbytes_pending\x18\x06 \x01(\x04\x12\x1a\n\x12volumes_endangered\x18\x07 \x01(\x04\x12\x16\n\x0eslots_hopeless\x18\x08 \x01(\x04\x12\x14\n\x0cseconds_left\x18\t \x01(\x04\x32x\n\x12ReplicationService\x12\x62\n\tGetStatus\x12).drystone.replication.v1.GetStatusRequest\x1a*.drystone.replication.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETSTATUSREQUEST']._serialized_start=70
   _globals['_GETSTATUSREQUEST']._serialized_end=88
-  _globals['_GETSTATUSRESPONSE']._serialized_start=90
-  _globals['_GETSTATUSRESPONSE']._serialized_end=215
-  _globals['_REPLICATIONSERVICE']._serialized_start=217
-  _globals['_REPLICATIONSERVICE']._serialized_end=337
+  _globals['_GETSTATUSRESPONSE']._serialized_start=91
+  _globals['_GETSTATUSRESPONSE']._serialized_end=313
+  _globals['_REPLICATIONSERVICE']._serialized_start=315
+  _globals['_REPLICATIONSERVICE']._serialized_end=435
 # @@protoc_insertion_point(module_scope)

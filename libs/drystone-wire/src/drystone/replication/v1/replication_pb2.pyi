@@ -9,15 +9,23 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("running", "slots_pending", "slots_repaired", "bytes_repaired", "failures")
+    __slots__ = ("running", "slots_pending", "slots_repaired", "bytes_repaired", "failures", "bytes_pending", "volumes_endangered", "slots_hopeless", "seconds_left")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_PENDING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_REPAIRED_FIELD_NUMBER: _ClassVar[int]
     BYTES_REPAIRED_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PENDING_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_ENDANGERED_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_HOPELESS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
     running: bool
     slots_pending: int
     slots_repaired: int
     bytes_repaired: int
     failures: int
-    def __init__(self, running: _Optional[bool] = ..., slots_pending: _Optional[int] = ..., slots_repaired: _Optional[int] = ..., bytes_repaired: _Optional[int] = ..., failures: _Optional[int] = ...) -> None: ...
+    bytes_pending: int
+    volumes_endangered: int
+    slots_hopeless: int
+    seconds_left: int
+    def __init__(self, running: _Optional[bool] = ..., slots_pending: _Optional[int] = ..., slots_repaired: _Optional[int] = ..., bytes_repaired: _Optional[int] = ..., failures: _Optional[int] = ..., bytes_pending: _Optional[int] = ..., volumes_endangered: _Optional[int] = ..., slots_hopeless: _Optional[int] = ..., seconds_left: _Optional[int] = ...) -> None: ...
