@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """RealDisk and RealFile on a real directory."""
 
+import mmap
 import os
+import random
 import resource
 from pathlib import Path
 
@@ -141,3 +143,21 @@ def test_the_limit_of_open_files_is_raised_not_lowered() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= min(before, 262_144)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+
+
+def test_large_aligned_writes_are_seen_by_readers_whatever_way_they_take(tmp_path: Path) -> None:
+    """Whole aligned pages pass by the page cache where they may; a cached read before and after sees the file as it is."""
+    disk = RealDisk(str(tmp_path))
+    file = disk.open("large", create=True)
+    file.allocate(0, 8 << 20)
+    stale = bytearray(1 << 20)
+    assert file.preadv([memoryview(stale)], 4096) == len(stale)
+    memory = memoryview(mmap.mmap(-1, (1 << 20) + 4096))
+    memory[:] = random.Random(5).randbytes(len(memory))
+    for shift, length in ((0, 1 << 20), (4096, 1 << 20), (64, 1 << 20), (0, (1 << 20) - 64)):
+        body = memory[shift : shift + length]
+        file.pwritev([memory[:4096], body], 4096, durable=True)
+        back = bytearray(4096 + length)
+        assert file.preadv([memoryview(back)], 4096) == len(back)
+        assert back[:4096] == memory[:4096] and back[4096:] == body
+    file.close()

@@ -41,8 +41,12 @@ def geometry(*, fragment_length: int, table_length: int, page_aligned: bool) -> 
 
 
 def piece_fragment_length(total: int, k: int) -> int:
-    """Fragment length of a piece of `total` bytes (payload and trailer)."""
-    return align(max(1, (total + k - 1) // k), BLOB_ALIGN)
+    """Fragment length of a piece of `total` bytes (payload and trailer).
+
+    Whole pages: the record's span is rounded up to them anyway, and a write of whole aligned pages may pass by the page
+    cache (drystone_runtime.disks).
+    """
+    return align(max(1, (total + k - 1) // k), RECORD_ALIGN)
 
 
 def place(sizes: Sequence[int], k: int) -> tuple[list[tuple[int, int]], list[int]]:

@@ -19,13 +19,14 @@ from functools import partial
 
 from drystone_core.check import check
 from drystone_core.errors import Busy
-from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, BlobRef, StripedExtent
+from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, RECORD_ALIGN, BlobRef, StripedExtent
 from drystone_core.formats.blob_table import ENTRY_BYTES
 from drystone_core.formats.close_flag import PROBE
 from drystone_core.formats.shard import CLOSE_FLAG_AT
 from drystone_core.ids import BlobId, make_blob_id
 from drystone_core.ports import Buffer, Clock, DiskFile, Entropy, Lanes
 from drystone_core.services import SmallBlob
+from drystone_core.stripes import align
 from drystone_datapath.buffers import SLACK, BufferPool, PooledBuffer
 from drystone_datapath.codec import Codec
 from drystone_datapath.faults import SlotClosed, VolumeBroken, VolumeUnusable
@@ -147,7 +148,7 @@ class Appender:
                 raise self._refusal()
             with self._parity.take() as parity:
                 place = self._reserve_place()
-                stripe, extent = build_piece(piece, place, self._codec, parity.views)
+                stripe, extent = build_piece(piece, place, self._codec, parity.views, parity.heads)
                 try:
                     await self._write(stripe, place)
                 except BaseException:
@@ -307,42 +308,41 @@ def _quietly(call: Callable[[int, int], None], offset: int, length: int) -> None
 
 
 class ParityLease:
-    """m parity views; tainted ones are not used again."""
+    """Page-aligned memory of one stripe in flight: m parity views, a head page for each slot; never reused if tainted."""
 
-    __slots__ = ("_buffer", "tainted", "views")
+    __slots__ = ("_buffer", "heads", "tainted", "views")
 
-    def __init__(self, buffer: PooledBuffer | None, views: list[memoryview]) -> None:
+    def __init__(self, buffer: PooledBuffer, views: list[memoryview], heads: list[memoryview]) -> None:
         self._buffer = buffer
         self.views = views
+        self.heads = heads
         self.tainted = False
 
     def __enter__(self) -> "ParityLease":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._buffer is not None:
-            if self.tainted:
-                self._buffer.discard()
-            else:
-                self._buffer.release()
+        if self.tainted:
+            self._buffer.discard()
+        else:
+            self._buffer.release()
 
 
 class ParityBuffers:
-    """As many parity buffers as stripes may be in flight: taking one never waits."""
+    """As many as stripes may be in flight: taking one never waits."""
 
-    __slots__ = ("_each", "_m", "_pool")
+    __slots__ = ("_each", "_m", "_pool", "_slots")
 
     def __init__(self, codec: Codec, count: int) -> None:
-        self._m = codec.m
-        self._each = (PIECE_LIMIT + SLACK) // codec.k + SLACK * 2
-        self._pool = BufferPool(size=self._each * codec.m, count=count, hot=2) if codec.m else None
+        self._m, self._slots = codec.m, codec.k + codec.m
+        self._each = align((PIECE_LIMIT + SLACK) // codec.k + SLACK * 2, RECORD_ALIGN)
+        self._pool = BufferPool(size=self._each * codec.m + RECORD_ALIGN * self._slots, count=count, hot=2)
 
     def take(self) -> ParityLease:
-        """m views, each as long as any fragment of the profile."""
-        if self._pool is None:
-            return ParityLease(None, [])
+        """m views, each as long as any fragment of the profile, and k+m pages."""
         buffer = self._pool.try_acquire()
         check(buffer is not None, "more stripes in flight than parity buffers")
         assert buffer is not None
-        each = self._each
-        return ParityLease(buffer, [buffer.view[at : at + each] for at in range(0, each * self._m, each)])
+        each, view, first = self._each, buffer.view, self._each * self._m
+        heads = [view[first + slot * RECORD_ALIGN : first + (slot + 1) * RECORD_ALIGN] for slot in range(self._slots)]
+        return ParityLease(buffer, [view[at : at + each] for at in range(0, first, each)], heads)

@@ -113,7 +113,7 @@ def build_pack(
     ]
     stored.extend(coded)
     sums = [block_crcs(part) for part in stored]
-    stripe = _seal(place, codec, shape, entries, len(blobs), stored, sums, piece=False)
+    stripe = _seal(place, codec, shape, entries, len(blobs), stored, sums)
     volume, offset, payload_at = place.volume, place.offset, shape.payload_at
     return stripe, [
         PackedExtent(volume, offset, payload_at, fragment, position, length, crc)
@@ -127,9 +127,12 @@ def piece_geometry(total: int, k: int, table_length: int) -> Geometry:
 
 
 def build_piece(
-    piece: Piece, place: StripePlace, codec: Codec, parity: Sequence[memoryview]
+    piece: Piece, place: StripePlace, codec: Codec, parity: Sequence[memoryview], heads: Sequence[memoryview]
 ) -> tuple[Stripe, StripedExtent]:
-    """The records of a piece and its extent. Writes trailer and padding into the piece's buffer after the payload."""
+    """The records of a piece and its extent. Writes trailer and padding into the piece's buffer after the payload.
+
+    `heads`: a page for each slot. With it every buffer of a slot is whole pages, as writes past the page cache need.
+    """
     k = codec.k
     total = piece.length + len(piece.trailer)
     entry = piece_entry(
@@ -153,7 +156,8 @@ def build_piece(
     for index in range(k):
         if _is_zero(data[index], sums[index]):
             stored[index], sums[index] = b"", []
-    stripe = _seal(place, codec, shape, entry, 1, stored, sums, piece=True)
+    check(shape.payload_at == len(heads[0]), "a piece's header and table fit in a page")
+    stripe = _seal(place, codec, shape, entry, 1, stored, sums, heads)
     extent = StripedExtent(place.volume, place.offset, shape.span, 1, shape.payload_at, fragment_length, piece.length)
     return stripe, extent
 
@@ -207,8 +211,7 @@ def _seal(
     entries: int,
     stored: Sequence[Buffer],
     sums: Sequence[Sequence[int]],
-    *,
-    piece: bool,
+    heads: Sequence[memoryview] | None = None,
 ) -> Stripe:
     encoder = HeadEncoder(
         volume=place.volume,
@@ -221,13 +224,18 @@ def _seal(
         table_length=len(table),
         entries=entries,
         digest=table_digest(table, place.nonce),
-        piece=piece,
+        piece=heads is not None,
     )
     padded = table.ljust(shape.payload_at - shape.table_at, b"\0")
     encode = encoder.encode
     buffers: list[list[Buffer]] = []
     for slot, (part, found) in enumerate(zip(stored, sums, strict=True)):
         length = len(part)
-        head = encode(slot, length, found)
-        buffers.append([head, padded, part] if length else [head, padded])
+        head: Buffer = encode(slot, length, found)
+        if heads is not None:
+            page = heads[slot]
+            page[: len(head)], page[len(head) :] = head, padded
+            buffers.append([page, part] if length else [page])
+        else:
+            buffers.append([head, padded, part] if length else [head, padded])
     return Stripe(buffers, shape)

@@ -6,6 +6,10 @@ a 2-core machine with ext4, preallocated files, six threads: 8 KiB each 0.39-0.5
 against 0.41-0.51 ms and 0.43-0.46 ms for two calls (equal within noise); one system call less, and a failure belongs to
 this range alone, so RWF_DSYNC it is.
 
+Large durable writes of whole aligned pages (the pieces of large objects) pass by the page cache (O_DIRECT through a second
+descriptor). Measured there, 2 MiB each: 0.15 ms of kernel CPU per MiB of data, against 0.39 through the cache and 3.2 while
+the cache still grows. Where the file system refuses, they go through the cache.
+
 Invariants
   D1  A call does all of its bytes or raises OSError.
   D2  A name that was created or renamed is durable (file and directory fsynced) when the call returns.
@@ -20,11 +24,22 @@ import stat
 from collections.abc import Sequence
 
 from drystone_core.ports import Buffer
+from drystone_runtime.mounts import is_mount_point
 
 _IOV_MAX = min(1024, os.sysconf("SC_IOV_MAX") if "SC_IOV_MAX" in os.sysconf_names else 1024)
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS)
 _KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
 _ZEROS = bytes(1 << 20)
+_PAGE = 4096
+_DIRECT_LEAST = 1 << 16
+"""Bytes of a write's last buffer from which passing by the page cache pays."""
+
+
+def _whole_pages(buffer: Buffer) -> bool:
+    """Its memory begins and ends on page boundaries."""
+    if len(buffer) % _PAGE or not isinstance(buffer, memoryview) or buffer.readonly:
+        return False
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % _PAGE == 0
 
 
 def _libc_fallocate() -> "ctypes._NamedFuncPointer":
@@ -54,14 +69,18 @@ def check_name(name: str) -> None:
 class RealFile:
     """An open file. Thread-safe as the kernel's positioned calls are; close() only when no call is under way."""
 
-    __slots__ = ("_fd", "_two_calls")
+    __slots__ = ("_direct", "_fd", "_two_calls")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._direct: int | None = None
+        """A descriptor that passes by the page cache; None = not opened yet, -1 = not to be had here."""
         self._two_calls = False
 
     def pwritev(self, buffers: Sequence[Buffer], offset: int, *, durable: bool) -> None:
         """Write all; with `durable` the bytes and the size needed to read them survive power loss on return."""
+        if durable and len(buffers[-1]) >= _DIRECT_LEAST and self._write_direct(buffers, offset):
+            return
         if not durable:
             self._write_all(buffers, offset, 0)
         elif self._two_calls:
@@ -75,6 +94,25 @@ class RealFile:
                     raise
                 self._two_calls = True
                 self.pwritev(buffers, offset, durable=True)
+
+    def _write_direct(self, buffers: Sequence[Buffer], offset: int) -> bool:
+        """Whether all was written past the page cache; False when that cannot be: then nothing counts as written."""
+        if self._direct == -1 or offset % _PAGE or not all(map(_whole_pages, buffers)):
+            return False
+        if self._direct is None:
+            try:
+                self._direct = os.open(f"/proc/self/fd/{self._fd}", os.O_RDWR | os.O_CLOEXEC | os.O_DIRECT)
+            except OSError:  # EINVAL of the file system, or no /proc
+                self._direct = -1
+                return False
+        try:
+            return os.pwritev(self._direct, buffers, offset, os.RWF_DSYNC) == sum(map(len, buffers))
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, *_UNSUPPORTED):
+                raise
+            direct, self._direct = self._direct, -1
+            os.close(direct)
+            return False
 
     def _write_all(self, buffers: Sequence[Buffer], offset: int, flags: int) -> None:
         if len(buffers) <= _IOV_MAX:
@@ -170,8 +208,11 @@ class RealFile:
     def close(self) -> None:
         """Idempotent."""
         fd, self._fd = self._fd, -1
+        direct, self._direct = self._direct, -1
         if fd >= 0:
             os.close(fd)
+        if direct is not None and direct >= 0:
+            os.close(direct)
 
     def __del__(self) -> None:
         # A file opened by a call that came back after its deadline has no other owner.
@@ -253,8 +294,8 @@ class RealDisk:
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
     def is_mount(self) -> bool:
-        """Is the directory itself a mount point?"""
-        return os.path.ismount(self.root)
+        """Is the directory itself a mount point, bind mounts of the same file system included?"""
+        return is_mount_point(self.root)
 
     def exists(self) -> bool:
         """Is it a directory?"""
