@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes flipped, zeroed and cut on disk under a store that is down, then read through S3: never a wrong byte."""
+"""Bytes flipped, zeroed, swapped and cut on disk under a store that is down, then read through S3: never a wrong byte.
+
+A round hurts at most m disks, then everything is read, then scrub and repair must make every fragment whole again.
+"""
 
 import random
+import subprocess
 import time
 from pathlib import Path
 
 from drystone_testing.ledger import Record, rounds
-from drystone_testing.live import LiveStore
+from drystone_testing.live import LiveStore, drystone_command
 from drystone_testing.load import Load
+
+SCRUB = {"DRYSTONE_STORAGE_SCRUB_PERIOD": "1s", "DRYSTONE_STORAGE_SCRUB_RATE": "1GiB"}
 
 
 def used_ranges(path: Path) -> list[tuple[int, int]]:
@@ -17,35 +23,109 @@ def used_ranges(path: Path) -> list[tuple[int, int]]:
     return [(at, step) for at in range(0, len(data), step) if data[at : at + step].strip(b"\0")]
 
 
-def test_flipped_bits_on_any_two_disks_are_never_served(tmp_path: Path, record: Record) -> None:
-    """Random single-bit flips in the shard files of two disks: every object still reads back exactly."""
+def shards(store: Path, disk: int) -> list[Path]:
+    """The shard files of a disk."""
+    return sorted(path for path in (store / f"disks/d{disk}/volumes").iterdir() if path.suffix not in (".free", ".new"))
+
+
+def flip_bits(path: Path, chooser: random.Random, most: int) -> int:
+    """Turn over single bits where there is something; how many."""
+    ranges = used_ranges(path)
+    chosen = chooser.sample(ranges, min(len(ranges), most))
+    with path.open("r+b") as file:
+        for at, length in chosen:
+            offset = at + chooser.randrange(length)
+            file.seek(offset)
+            byte = file.read(1)[0] ^ (1 << chooser.randrange(8))
+            file.seek(offset)
+            file.write(bytes([byte]))
+    return len(chosen)
+
+
+def verified(store: Path) -> list[str]:
+    """What `drystone inspect shard` says against any shard file."""
+    found = []
+    for disk in range(6):
+        for path in shards(store, disk):
+            done = subprocess.run(
+                [*drystone_command(), "inspect", "shard", str(path)], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                found.append(f"{path}: {done.stdout[-300:]}{done.stderr[-300:]}")
+    return found
+
+
+def loaded(store: LiveStore, bucket: str) -> Load:
+    """A store with objects of all sizes in it."""
+    load = Load(store.port, bucket, writers=2, multipart=0.01)
+    load.start()
+    time.sleep(3)
+    load.finish()
+    load.verify(store.port)
+    return load
+
+
+def await_whole(store: LiveStore, root: Path) -> None:
+    """Scrub and repair have come to an end, and every file says so itself."""
+    assert store.await_scrubbed(timeout=90), f"scrub and repair did not end: {store.status()}\n{store.log_tail()}"
+    assert not verified(root)
+
+
+def test_flipped_bits_on_any_two_disks_are_never_served_and_all_healed(tmp_path: Path, record: Record) -> None:
+    """Single-bit flips in all shard files of two disks a round: every read is right, then every fragment is whole again."""
     chooser = random.Random(7)
-    store = LiveStore(tmp_path / "store")
+    root = tmp_path / "store"
+    store = LiveStore(root, environment=SCRUB)
     flips = 0
     try:
         store.start()
-        load = Load(store.port, "flips", writers=2, multipart=0.01)
-        load.start()
-        time.sleep(3)
-        load.finish()
-        load.verify(store.port)
+        load = loaded(store, "flips")
         for _ in range(rounds(3)):
             store.stop()
             for disk in chooser.sample(range(6), 2):
-                for shard in sorted((tmp_path / "store/disks" / f"d{disk}" / "volumes").iterdir()):
-                    ranges = used_ranges(shard)
-                    with shard.open("r+b") as file:
-                        for at, length in chooser.sample(ranges, min(len(ranges), 60)):
-                            offset = at + chooser.randrange(length)
-                            file.seek(offset)
-                            byte = file.read(1)[0] ^ (1 << chooser.randrange(8))
-                            file.seek(offset)
-                            file.write(bytes([byte]))
-                            flips += 1
+                for shard in shards(root, disk):
+                    flips += flip_bits(shard, chooser, 60)
             store.start()
             load.verify(store.port)
-            repaired = store.await_repaired(timeout=60)
-            assert repaired, f"repair did not end: {store.status()}"
-        record(flips=flips, wrong=0)
+            await_whole(store, root)
+        record(flips=flips, wrong=0, healed=True)
+    finally:
+        store.kill_all()
+
+
+def test_files_swapped_cut_and_emptied_are_never_served_and_all_healed(tmp_path: Path, record: Record) -> None:
+    """Shard files exchanged between volumes, slots and disks, cut short, emptied or removed, on two disks a round."""
+    chooser = random.Random(8)
+    root = tmp_path / "store"
+    store = LiveStore(root, environment=SCRUB)
+    cases = 0
+    try:
+        store.start()
+        load = loaded(store, "swaps")
+        for _ in range(rounds(3)):
+            store.stop()
+            for disk in chooser.sample(range(6), 2):
+                files = shards(root, disk)
+                kind = chooser.choice(["swap", "cut", "empty", "remove"])
+                if kind == "swap" and len(files) > 1:
+                    first, second = chooser.sample(files, 2)
+                    a, b = first.read_bytes(), second.read_bytes()
+                    first.write_bytes(b)
+                    second.write_bytes(a)
+                    cases += 2
+                for path in files if kind != "swap" else []:
+                    if kind == "cut":
+                        ranges = used_ranges(path)
+                        with path.open("r+b") as file:
+                            file.truncate(chooser.choice(ranges)[0] + 100)
+                    elif kind == "empty":
+                        path.write_bytes(b"")
+                    else:
+                        path.unlink()
+                    cases += 1
+            store.start()
+            load.verify(store.port)
+            await_whole(store, root)
+        record(cases=cases, wrong=0, healed=True)
     finally:
         store.kill_all()

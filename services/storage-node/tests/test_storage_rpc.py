@@ -31,7 +31,7 @@ async def clients(tmp_path: Path) -> AsyncIterator[tuple[RpcStorage, RpcUpkeep]]
     node = build(StorageSettings(paths=tuple(str(tmp_path / f"d{index}") for index in range(3))), world)
     await node.start()
     server = RpcServer(
-        services=(storage_service(node, node.status), upkeep_service(node.healer, node.freer)),
+        services=(storage_service(node, node.status), upkeep_service(node.healer, node.freer, node.scrubs)),
         settings=RpcServerSettings(address=f"unix:{tmp_path}/s.sock"),
     )
     await server.start()

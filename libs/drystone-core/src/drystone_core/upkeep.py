@@ -34,6 +34,34 @@ class RepairNode(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScrubReport:
+    """What reading a closed volume through found."""
+
+    volume: VolumeId
+    bytes_read: int
+    fragments: int
+    """Good ones."""
+    slots_damaged: int
+    """Slots that lack a good fragment of a stripe others have: wounds from now on."""
+    slots_unread: int
+    """Slots that are away or could not be read to the end."""
+    stripes_incomplete: int
+    """Stripes of which fewer than k fragments are good: torn by a crash and never acknowledged, or lost."""
+
+
+class ScrubNode(Protocol):
+    """What the scrubber asks of a storage node."""
+
+    async def closed_volumes_to_scrub(self) -> Sequence[VolumeId]:
+        """Closed volumes, those verified least often first."""
+        ...
+
+    async def scrub(self, volume: VolumeId, *, bytes_per_second: int) -> ScrubReport:
+        """Read all slots of a closed volume and check every fragment."""
+        ...
+
+
 class StripeNames(NamedTuple):
     """A stripe of a closed volume and the names of all blobs in it."""
 

@@ -131,6 +131,8 @@ class VolumeScrub:
     def __init__(self, *, volume: Volume, lanes: Lanes, clock: Clock, deadline: float = 30.0) -> None:
         self._volume, self._lanes, self._clock, self._deadline = volume, lanes, clock, deadline
         self.found = Findings()
+        self.unflagged = False
+        """Some slot of the closed volume lacks its close flag (its disk was away then): write it."""
         self._slots: list[Slot] = []
         self._at: dict[int, int] = {}
 
@@ -148,6 +150,8 @@ class VolumeScrub:
                 found.bad.setdefault(slot.index, str(result))
             elif isinstance(result, BaseException):
                 self._give_up(slot, result)
+            elif not result:
+                self.unflagged = True
         self._at = {slot.index: RECORDS_AT for slot in self._slots}
         at, size = RECORDS_AT, RECORDS_AT + 1
         while at < size and self._slots:

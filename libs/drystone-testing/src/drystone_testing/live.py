@@ -152,6 +152,20 @@ class LiveStore:
             time.sleep(0.5)
         return False
 
+    def await_scrubbed(self, *, timeout: float) -> bool:
+        """Until two whole passes over all closed volumes found nothing new and nothing known is left to repair."""
+        deadline = time.monotonic() + timeout
+        known, base = -1, 0
+        while time.monotonic() < deadline:
+            status = self.status()
+            scrub, pending = status["scrub"], status["repair"]["pending_volumes"]
+            if pending or scrub["slots_damaged"] != known or not scrub["volumes"]:
+                known, base = scrub["slots_damaged"], scrub["passes"]
+            elif scrub["passes"] >= base + 2:
+                return True
+            time.sleep(0.3)
+        return False
+
     def kill_all(self) -> None:
         """SIGKILL everything at once, as a power cut to the process tree (the kernel's cache survives)."""
         for pid in reversed(self.pids()):

@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from drystone_replication.repair import Repairer
+from drystone_replication.repair import Repairer, Scrubber
 from drystone_replication.rpc.server import replication_service
 from drystone_runtime.background import Background
 from drystone_runtime.clock import SystemClock
@@ -22,8 +22,10 @@ async def start(given: argparse.Namespace) -> Started:
     """Begin to look for wounds."""
     clock = SystemClock()
     background, channel = Background(clock=clock), open_channel(given.node)
-    repairer = Repairer(node=RpcUpkeep(channel), clock=clock, background=background)
+    node = RpcUpkeep(channel)
+    repairer = Repairer(node=node, clock=clock, background=background)
     repairer.start()
+    Scrubber(node=node, clock=clock, background=background, found=repairer.poke).start()
 
     async def stop() -> None:
         await background.stop()

@@ -81,8 +81,11 @@ class _Walk:
 class Freer:
     """Frees stripes and volumes of this node."""
 
-    def __init__(self, *, world: World, registry: VolumeRegistry, watch: DiskWatch, pause: float = 0.005) -> None:
+    def __init__(
+        self, *, world: World, registry: VolumeRegistry, watch: DiskWatch, lost_after: float, pause: float = 0.005
+    ) -> None:
         self._world, self._registry, self._watch = world, registry, watch
+        self._lost_after = lost_after
         self._pause = pause
         """Seconds between two steps of a scan: reclaim is never in a hurry."""
         self._judged: tuple[VolumeId, dict[int, _Place]] | None = None
@@ -127,7 +130,8 @@ class Freer:
         if not wanted:
             return 0
         slots = [slot for slot in volume.slots if slot is not None]
-        if any(slot.unit.state is DiskState.FAILED for slot in slots):
+        missing = len(slots) < len(volume.slots) and self._watch.away_for_less(self._lost_after)
+        if missing or any(slot.unit.state is DiskState.FAILED for slot in slots):
             raise Unavailable("a slot of the volume is away: freeing waits")
         freed = frozenset(volume.freed) | frozenset(wanted)
         await self._on(

@@ -13,13 +13,14 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from drystone_core.errors import Unavailable
+from drystone_core.errors import DrystoneError, Unavailable
 from drystone_core.formats.free_map import FreeMap
 from drystone_core.formats.shard import RECORDS_AT, ShardHeader, shard_name
 from drystone_core.ids import DiskId, VolumeId, volume_text
 from drystone_core.placement import place_slot
 from drystone_core.ports import Disk, DiskFile
 from drystone_core.upkeep import Wound
+from drystone_datapath.faults import DamagedFragment
 from drystone_datapath.read import Reader
 from drystone_datapath.rebuild import SlotRebuild, temporary_name
 from drystone_datapath.scan import scan_some
@@ -53,6 +54,8 @@ class Healer:
         self._leave, self._lost_after = leave, lost_after
         self._filling: set[tuple[VolumeId, DiskId]] = set()
         """Disks that just get a slot of a volume: never two slots of one volume on one disk."""
+        self._healing: set[SlotPlace] = set()
+        """A slot is rebuilt once at a time: a caller that was replaced may ask for what its predecessor began."""
 
     async def wounds(self) -> Sequence[Wound]:
         """Slots that are missing or damaged and for which a disk to rebuild on exists now."""
@@ -66,7 +69,7 @@ class Healer:
             sick = self._sick(volume)
             if not sick:
                 continue
-            spare = volume.profile.m - len(sick) - self._merely_away(volume, sick)
+            spare = self._spare(volume, sick)
             for index, reason in sick.items():
                 if self._target(volume, index) is not None:
                     size = max(volume.end, RECORDS_AT)
@@ -85,11 +88,18 @@ class Healer:
         unit = self._target(volume, wound.slot)
         if unit is None:
             raise Unavailable("no disk to rebuild the slot on")
-        filling = (volume.volume_id, unit.disk_id)
+        place, filling = SlotPlace(volume.volume_id, wound.slot), (volume.volume_id, unit.disk_id)
+        if place in self._healing:
+            raise Unavailable("the slot is being rebuilt already")
+        self._healing.add(place)
         self._filling.add(filling)
         try:
             return await self._rebuild(volume, wound.slot, unit, bytes_per_second)
+        except (DrystoneError, OSError, DamagedFragment):
+            unit.lane.submit(partial(_discard, unit.disk, temporary_name(shard_name(volume.volume_id, wound.slot))))
+            raise
         finally:
+            self._healing.discard(place)
             self._filling.discard(filling)
 
     async def _rebuild(self, volume: Volume, index: int, unit: DiskUnit, bytes_per_second: int) -> int:
@@ -140,7 +150,9 @@ class Healer:
         for index, slot in enumerate(volume.slots):
             bad = self._registry.bad.get(SlotPlace(volume.volume_id, index))
             if slot is None:
-                found[index] = bad.reason if bad is not None else "missing"
+                # After a start with a disk away nothing tells which slots it holds: it usually comes back (H4).
+                if bad is not None or not self._watch.away_for_less(self._lost_after):
+                    found[index] = bad.reason if bad is not None else "missing"
             elif slot.unit.state is DiskState.FAILED:
                 if self._watch.failed_for(slot.unit, now) >= self._lost_after:
                     found[index] = "disk lost"
@@ -148,10 +160,16 @@ class Healer:
                 found[index] = bad.reason
         return found
 
+    def _spare(self, volume: Volume, sick: dict[int, str]) -> int:
+        """Losses left. Damaged slots count, but never make a volume hopeless: each usually lacks another stripe."""
+        damaged = sum(_at_hand(volume.slots[index]) for index in sick)
+        left = volume.profile.m - (len(sick) - damaged) - self._merely_away(volume, sick)
+        return left if left < 0 else max(0, left - damaged)
+
     def _merely_away(self, volume: Volume, sick: dict[int, str]) -> int:
         return sum(
             1 for index, slot in enumerate(volume.slots)
-            if slot is not None and index not in sick and slot.unit.state is DiskState.FAILED
+            if index not in sick and (slot is None or slot.unit.state is DiskState.FAILED)
         )  # fmt: skip
 
     def _target(self, volume: Volume, index: int) -> DiskUnit | None:
@@ -171,9 +189,21 @@ class Healer:
         return watched.unit if watched is not None else None
 
 
+def _discard(disk: Disk, name: str) -> None:
+    """On the lane: what a failed rebuild left; the next one would begin anew anyway."""
+    try:
+        disk.unlink(name)
+    except OSError:
+        return
+
+
+def _at_hand(slot: Slot | None) -> bool:
+    return slot is not None and slot.unit.state is not DiskState.FAILED
+
+
 def _whole(volume: Volume) -> bool:
     """Every slot is on a disk at hand: the quick look that nearly all volumes pass."""
-    return all(slot is not None and slot.unit.state is not DiskState.FAILED for slot in volume.slots)
+    return all(map(_at_hand, volume.slots))
 
 
 class DiskHeldBack:

@@ -28,6 +28,7 @@ from drystone_storage.disks.store import Store, adopt_online, open_store
 from drystone_storage.disks.watch import DiskWatch
 from drystone_storage.freeing import Freer
 from drystone_storage.healing import Healer
+from drystone_storage.scrubbing import Scrubs
 from drystone_storage.settings import StorageSettings
 from drystone_storage.volumes.open_volumes import LatenessCap, OpenVolumes
 from drystone_storage.volumes.opening import VolumeOpener
@@ -93,8 +94,16 @@ class StorageNode:
             lost_after=settings.watch.lost_after,
         )
         """The RepairNode."""
-        self.freer = Freer(world=world, registry=self.registry, watch=self.watch, pause=settings.scan_pause)
+        self.freer = Freer(
+            world=world,
+            registry=self.registry,
+            watch=self.watch,
+            lost_after=settings.watch.lost_after,
+            pause=settings.scan_pause,
+        )
         """The ReclaimNode."""
+        self.scrubs = Scrubs(world=world, registry=self.registry, on_failure=self._read_failed)
+        """The ScrubNode."""
         self.store: Store | None = None
         self.loaded = LoadReport()
         self._draining = True
@@ -165,7 +174,8 @@ class StorageNode:
         """What `drystone status` shows of this node."""
         volumes = self.registry.volumes()
         open_volumes = sum(volume.state is VolumeState.OPEN for volume in volumes)
-        degraded = sum(any(_away(slot) for slot in volume.slots) for volume in volumes)
+        damaged = {place.volume for place in self.registry.bad}
+        degraded = sum(v.volume_id in damaged or any(_away(slot) for slot in v.slots) for v in volumes)
         return NodeStatus(
             profile=self._opener.profile.name,
             disks=tuple(
@@ -181,6 +191,7 @@ class StorageNode:
             open_volumes=open_volumes,
             closed_volumes=len(volumes) - open_volumes,
             degraded_volumes=degraded,
+            scrub=self.scrubs.status(),
         )
 
     async def leave_volume(self, volume: Volume) -> None:

@@ -3,5 +3,6 @@
 
 from drystone_replication.repair.plan import order
 from drystone_replication.repair.repairer import Repairer, RepairProgress, RepairSettings
+from drystone_replication.repair.scrubber import Scrubber, ScrubSettings
 
-__all__ = ["RepairProgress", "RepairSettings", "Repairer", "order"]
+__all__ = ["RepairProgress", "RepairSettings", "Repairer", "ScrubSettings", "Scrubber", "order"]

@@ -118,6 +118,11 @@ class DiskWatch:
         watched = self._disks.get(unit.disk_id)
         return now - watched.failed_at if watched is not None else float("inf")
 
+    def away_for_less(self, seconds: float) -> bool:
+        """Is some disk FAILED, but not for so long that it is taken for lost?"""
+        now = self._clock.monotonic()
+        return any(w.unit.state is DiskState.FAILED and now - w.failed_at < seconds for w in self._disks.values())
+
     def choices(self, need: int, *, leave_out: Sequence[DiskId] = (), late_too: bool = False) -> list[DiskChoice]:
         """The disks as placement sees them; usable ones have `need` bytes beyond the reserve."""
         now = self._clock.monotonic()

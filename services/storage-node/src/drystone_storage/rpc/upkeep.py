@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serves RepairNode and ReclaimNode over gRPC, for the keepers in another process."""
+"""Serves RepairNode, ScrubNode and ReclaimNode over gRPC, for the keepers in another process."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +10,7 @@ from drystone.storage.v1 import upkeep_pb2 as pb
 from drystone.storage.v1 import upkeep_pb2_grpc
 from drystone_core.errors import ErrorCode, Refused
 from drystone_core.ids import VolumeId
-from drystone_core.upkeep import ReclaimNode, RepairNode, StripeNames
+from drystone_core.upkeep import ReclaimNode, RepairNode, ScrubNode, StripeNames
 from drystone_runtime.rpc.blob_messages import name_message
 from drystone_runtime.rpc.server import RpcService
 from drystone_runtime.rpc.upkeep_client import wound_message, wound_value
@@ -20,17 +20,17 @@ NAMES = 8192
 """Names in one message, about."""
 
 
-def upkeep_service(repair: RepairNode, reclaim: ReclaimNode) -> RpcService:
+def upkeep_service(repair: RepairNode, reclaim: ReclaimNode, scrub: ScrubNode) -> RpcService:
     """What an RpcServer registers."""
-    servicer = _Servicer(repair, reclaim)
+    servicer = _Servicer(repair, reclaim, scrub)
     return RpcService(
         name=SERVICE, register=lambda server: upkeep_pb2_grpc.add_UpkeepServiceServicer_to_server(servicer, server)
     )
 
 
 class _Servicer(upkeep_pb2_grpc.UpkeepServiceServicer):
-    def __init__(self, repair: RepairNode, reclaim: ReclaimNode) -> None:
-        self._repair, self._reclaim = repair, reclaim
+    def __init__(self, repair: RepairNode, reclaim: ReclaimNode, scrub: ScrubNode) -> None:
+        self._repair, self._reclaim, self._scrub = repair, reclaim, scrub
 
     async def ListWounds(
         self, request: pb.ListWoundsRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -42,6 +42,23 @@ class _Servicer(upkeep_pb2_grpc.UpkeepServiceServicer):
             raise Refused(ErrorCode.INVALID_ARGUMENT, "healing needs a rate above 0 bytes a second")
         written = await self._repair.heal(wound_value(request.wound), bytes_per_second=request.bytes_per_second)
         return pb.HealResponse(bytes_written=written)
+
+    async def ListVolumesToScrub(
+        self, request: pb.ListVolumesToScrubRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListVolumesToScrubResponse:
+        return pb.ListVolumesToScrubResponse(volumes=await self._scrub.closed_volumes_to_scrub())
+
+    async def Scrub(self, request: pb.ScrubRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.ScrubResponse:
+        if not request.bytes_per_second:
+            raise Refused(ErrorCode.INVALID_ARGUMENT, "scrubbing needs a rate above 0 bytes a second")
+        found = await self._scrub.scrub(VolumeId(request.volume), bytes_per_second=request.bytes_per_second)
+        return pb.ScrubResponse(
+            bytes_read=found.bytes_read,
+            fragments=found.fragments,
+            slots_damaged=found.slots_damaged,
+            slots_unread=found.slots_unread,
+            stripes_incomplete=found.stripes_incomplete,
+        )
 
     async def ListClosedVolumes(
         self, request: pb.ListClosedVolumesRequest, context: grpc.aio.ServicerContext[Any, Any]

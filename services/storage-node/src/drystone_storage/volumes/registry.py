@@ -4,7 +4,8 @@
 Invariants
   R1  A volume found on disk is CLOSED: every slot at hand gets its close flag before anything else happens to it (R3).
   R2  Nothing is truncated or deleted here except shard files of volumes known to be retired.
-  R3  Two shard files of one slot: the one met first stays in use, the other is left alone and reported.
+  R3  Two shard files of one slot: the rebuilt one (met first, when others are known) is used, the other is left alone
+      and reported.
 """
 
 import logging
@@ -102,6 +103,7 @@ class VolumeRegistry:
                 self.retired |= result.retired
         await self._remove_retired(listings)
         left_open = self._take_in(listings, report)
+        self._take_in_headless(listings)
         for volume in left_open:
             await write_close_flags(volume, lanes=self._lanes, clock=self._clock)
         report.closed, report.volumes = len(left_open), len(self._volumes)
@@ -179,7 +181,9 @@ class VolumeRegistry:
         for unit, listing in listings:
             for volume_id, slot, why in listing.damaged:
                 report.damaged.append((unit.label, volume_id, slot, why))
-                self.bad[SlotPlace(volume_id, slot)] = Bad(why, unit)
+                held = self._slot(volume_id, slot)
+                if held is None or held.unit is unit:
+                    self.bad[SlotPlace(volume_id, slot)] = Bad(why, unit)
                 log.warning("registry.shard_damaged", extra={"disk": unit.label, "volume": volume_text(volume_id)})
             for shard in listing.shards:
                 known = self._volumes.get(shard.header.volume)
@@ -192,6 +196,25 @@ class VolumeRegistry:
         for volume_id, shards in fresh.items():
             self._volumes[volume_id] = assemble_volume(self._agreeing(shards))
         return [self._volumes[volume_id] for volume_id in left_open if volume_id in self._volumes]
+
+    def _slot(self, volume_id: VolumeId, index: int) -> Slot | None:
+        volume = self._volumes.get(volume_id)
+        return volume.slots[index] if volume is not None and index < len(volume.slots) else None
+
+    def _take_in_headless(self, listings: Sequence[tuple[DiskUnit, Listing]]) -> None:
+        """Files whose header is damaged stand in for their slot until it is rebuilt: every read verifies what it gets."""
+        for unit, listing in listings:
+            for volume_id, index, file in listing.headless:
+                volume = self._volumes.get(volume_id)
+                place = SlotPlace(volume_id, index)
+                if volume is None or volume_id in self.retired or index >= len(volume.slots):
+                    continue
+                if volume.slots[index] is None and volume.state is VolumeState.CLOSED:
+                    volume.slots[index] = Slot(index, unit, file)
+                elif place in self.bad and self.bad[place].unit is unit and volume.slots[index] is not None:
+                    held = volume.slots[index]
+                    if held is not None and held.unit is not unit:
+                        del self.bad[place]  # the slot lies elsewhere: this is a file of old
 
     def _rejoin(self, volume: Volume, unit: DiskUnit, shard: OpenedShard) -> None:
         """A shard of a volume already known: its disk was away."""
@@ -212,13 +235,20 @@ class VolumeRegistry:
             )
 
     def _agreeing(self, shards: list[tuple[DiskUnit, OpenedShard]]) -> list[tuple[DiskUnit, OpenedShard]]:
-        """The largest group of shards with one nonce and profile, one shard a slot (R3)."""
+        """The largest group of shards with one nonce and profile; of two for one slot the one closed later, which
+        is the rebuilt one (R3)."""
         groups: dict[tuple[object, bytes], list[tuple[DiskUnit, OpenedShard]]] = {}
         for unit, shard in shards:
             groups.setdefault((shard.header.profile, shard.header.nonce), []).append((unit, shard))
         kept: dict[int, tuple[DiskUnit, OpenedShard]] = {}
-        for unit, shard in max(groups.values(), key=len):
-            kept.setdefault(shard.header.slot, (unit, shard))
+        for unit, shard in max(groups.values(), key=lambda group: len({shard.header.slot for _, shard in group})):
+            other = kept.get(shard.header.slot)
+            if other is None or _closed_at(shard) > _closed_at(other[1]):
+                kept[shard.header.slot] = (unit, shard)
         if len(kept) < len(shards):
             log.warning("registry.shards_disagree", extra={"volume": volume_text(shards[0][1].header.volume)})
         return [kept[slot] for slot in sorted(kept)]
+
+
+def _closed_at(shard: OpenedShard) -> int:
+    return shard.flag.stamp_us if shard.flag is not None else 0

@@ -7,6 +7,7 @@ Invariants
   S3  An unknown or damaged file is reported and left alone, never deleted.
 """
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from drystone_datapath.volume_files import OpenedShard, open_shard
 
 VOLUMES = "volumes"
 RETIRED = "retired"
+_VOLUME = re.compile("[0-9a-f]{16}")
 PARTIAL = ".new"
 """Ending of a shard file being rebuilt."""
 
@@ -107,6 +109,8 @@ class Listing:
     shards: list[OpenedShard] = field(default_factory=list)
     damaged: list[tuple[VolumeId, int, str]] = field(default_factory=list)
     """Files named like shards that are none: (volume, slot, why)."""
+    headless: list[tuple[VolumeId, int, CachedFile]] = field(default_factory=list)
+    """Of these, the files that can be read: their records may be good, and say so themselves (R2)."""
     retired: set[VolumeId] = field(default_factory=set)
 
 
@@ -114,7 +118,7 @@ def list_shards(disk: Disk, cache: FileCache) -> Listing:
     """Headers, close flags and free maps of all shard files of the disk; what a cut rebuild left is removed."""
     found = Listing()
     for name in disk.listdir(RETIRED):
-        if len(name) == 16:
+        if _VOLUME.fullmatch(name):
             found.retired.add(VolumeId(int(name, 16)))
     for name in disk.listdir(VOLUMES):
         if name.endswith(PARTIAL):
@@ -128,6 +132,7 @@ def list_shards(disk: Disk, cache: FileCache) -> Listing:
             shard = open_shard(disk, volume, slot)
         except Damaged as error:
             found.damaged.append((volume, slot, error.message))
+            found.headless.append((volume, slot, CachedFile(disk, shard_name(volume, slot), cache)))
             continue
         except OSError as error:
             found.damaged.append((volume, slot, str(error)))

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from drystone.common.v1 import blobs_pb2 as drystone_dot_common_dot_v1_dot_blobs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n drystone/storage/v1/upkeep.proto\x12\x13\x64rystone.storage.v1\x1a\x1e\x64rystone/common/v1/blobs.proto\"R\n\x05Wound\x12\x0e\n\x06volume\x18\x01 \x01(\x06\x12\x0c\n\x04slot\x18\x02 \x01(\r\x12\r\n\x05spare\x18\x03 \x01(\x11\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x13\n\x11ListWoundsRequest\"@\n\x12ListWoundsResponse\x12*\n\x06wounds\x18\x01 \x03(\x0b\x32\x1a.drystone.storage.v1.Wound\"R\n\x0bHealRequest\x12)\n\x05wound\x18\x01 \x01(\x0b\x32\x1a.drystone.storage.v1.Wound\x12\x18\n\x10\x62ytes_per_second\x18\x02 \x01(\x04\"%\n\x0cHealResponse\x12\x15\n\rbytes_written\x18\x01 \x01(\x04\"\x1a\n\x18ListClosedVolumesRequest\",\n\x19ListClosedVolumesResponse\x12\x0f\n\x07volumes\x18\x01 \x03(\x06\"\'\n\x15GetVolumeNamesRequest\x12\x0e\n\x06volume\x18\x01 \x01(\x06\"|\n\x0bStripeNames\x12\x0e\n\x06record\x18\x01 \x01(\x04\x12\x0e\n\x06stored\x18\x02 \x01(\x04\x12+\n\x05names\x18\x03 \x03(\x0b\x32\x1c.drystone.common.v1.BlobName\x12\x11\n\tdroppable\x18\x04 \x01(\x08\x12\r\n\x05\x66reed\x18\x05 \x01(\x08\"]\n\x16GetVolumeNamesResponse\x12\x31\n\x07stripes\x18\x01 \x03(\x0b\x32 .drystone.storage.v1.StripeNames\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"5\n\x12\x46reeStripesRequest\x12\x0e\n\x06volume\x18\x01 \x01(\x06\x12\x0f\n\x07records\x18\x02 \x03(\x04\"*\n\x13\x46reeStripesResponse\x12\x13\n\x0b\x62ytes_freed\x18\x01 \x01(\x04\"%\n\x13RetireVolumeRequest\x12\x0e\n\x06volume\x18\x01 \x01(\x06\"+\n\x14RetireVolumeResponse\x12\x13\n\x0b\x62ytes_freed\x18\x01 \x01(\x04\x32\xe3\x04\n\rUpkeepService\x12]\n\nListWounds\x12&.drystone.storage.v1.ListWoundsRequest\x1a\'.drystone.storage.v1.ListWoundsResponse\x12K\n\x04Heal\x12 .drystone.storage.v1.HealRequest\x1a!.drystone.storage.v1.HealResponse\x12r\n\x11ListClosedVolumes\x12-.drystone.storage.v1.ListClosedVolumesRequest\x1a..drystone.storage.v1.ListClosedVolumesResponse\x12k\n\x0eGetVolumeNames\x12*.drystone.storage.v1.GetVolumeNamesRequest\x1a+.drystone.storage.v1.GetVolumeNamesResponse0\x01\x12`\n\x0b\x46reeStripes\x12\'.drystone.storage.v1.FreeStripesRequest\x1a(.drystone.storage.v1.FreeStripesResponse\x12\x63\n\x0cRetireVolume\x12(.drystone.storage.v1.RetireVolumeRequest\x1a).drystone.storage.v1.RetireVolumeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n drystone/storage/v1/upkeep.proto\x12\x13\x64rystone.storage.v1\x1a\x1e\x64rystone/common/v1/blobs.proto\"R\n\x05Wound\x12\x0e\n\x06volume\x18\x01 \x01(\x06\x12\x0c\n\x04slot\x18\x02 \x01(\r\x12\r\n\x05spare\x18\x03 \x01(\x11\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x13\n\x11ListWoundsRequest\"@\n\x12ListWoundsResponse\x12*\n\x06wounds\x18\x01 \x03(\x0b\x32\x1a.drystone.storage.v1.Wound\"R\n\x0bHealRequest\x12)\n\x05wound\x18\x01 \x01(\x0b\x32\x1a.drystone.storage.v1.Wound\x12\x18\n\x10\x62ytes_per_second\x18\x02 \x01(\x04\"%\n\x0cHealResponse\x12\x15\n\rbytes_written\x18\x01 \x01(\x04\"\x1b\n\x19ListVolumesToScrubRequest\"-\n\x1aListVolumesToScrubResponse\x12\x0f\n\x07volumes\x18\x01 \x03(\x06\"8\n\x0cScrubRequest\x12\x0e\n\x06volume\x18\x01 \x01(\x06\x12\x18\n\x10\x62ytes_per_second\x18\x02 \x01(\x04\"\x7f\n\rScrubResponse\x12\x12\n\nbytes_read\x18\x01 \x01(\x04\x12\x11\n\tfragments\x18\x02 \x01(\x04\x12\x15\n\rslots_damaged\x18\x03 \x01(\r\x12\x14\n\x0cslots_unread\x18\x04 \x01(\r\x12\x1a\n\x12stripes_incomplete\x18\x05 \x01(\x04\"\x1a\n\x18ListClosedVolumesRequest\",\n\x19ListClosedVolumesResponse\x12\x0f\n\x07volumes\x18\x01 \x03(\x06\"\'\n\x15GetVolumeNamesRequest\x12\x0e\n\x06volume\x18\x01 \x01(\x06\"|\n\x0bStripeNames\x12\x0e\n\x06record\x18\x01 \x01(\x04\x12\x0e\n\x06stored\x18\x02 \x01(\x04\x12+\n\x05names\x18\x03 \x03(\x0b\x32\x1c.drystone.common.v1.BlobName\x12\x11\n\tdroppable\x18\x04 \x01(\x08\x12\r\n\x05\x66reed\x18\x05 \x01(\x08\"]\n\x16GetVolumeNamesResponse\x12\x31\n\x07stripes\x18\x01 \x03(\x0b\x32 .drystone.storage.v1.StripeNames\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"5\n\x12\x46reeStripesRequest\x12\x0e\n\x06volume\x18\x01 \x01(\x06\x12\x0f\n\x07records\x18\x02 \x03(\x04\"*\n\x13\x46reeStripesResponse\x12\x13\n\x0b\x62ytes_freed\x18\x01 \x01(\x04\"%\n\x13RetireVolumeRequest\x12\x0e\n\x06volume\x18\x01 \x01(\x06\"+\n\x14RetireVolumeResponse\x12\x13\n\x0b\x62ytes_freed\x18\x01 \x01(\x04\x32\xaa\x06\n\rUpkeepService\x12]\n\nListWounds\x12&.drystone.storage.v1.ListWoundsRequest\x1a\'.drystone.storage.v1.ListWoundsResponse\x12K\n\x04Heal\x12 .drystone.storage.v1.HealRequest\x1a!.drystone.storage.v1.HealResponse\x12u\n\x12ListVolumesToScrub\x12..drystone.storage.v1.ListVolumesToScrubRequest\x1a/.drystone.storage.v1.ListVolumesToScrubResponse\x12N\n\x05Scrub\x12!.drystone.storage.v1.ScrubRequest\x1a\".drystone.storage.v1.ScrubResponse\x12r\n\x11ListClosedVolumes\x12-.drystone.storage.v1.ListClosedVolumesRequest\x1a..drystone.storage.v1.ListClosedVolumesResponse\x12k\n\x0eGetVolumeNames\x12*.drystone.storage.v1.GetVolumeNamesRequest\x1a+.drystone.storage.v1.GetVolumeNamesResponse0\x01\x12`\n\x0b\x46reeStripes\x12\'.drystone.storage.v1.FreeStripesRequest\x1a(.drystone.storage.v1.FreeStripesResponse\x12\x63\n\x0cRetireVolume\x12(.drystone.storage.v1.RetireVolumeRequest\x1a).drystone.storage.v1.RetireVolumeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,24 +42,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEALREQUEST']._serialized_end=342
   _globals['_HEALRESPONSE']._serialized_start=344
   _globals['_HEALRESPONSE']._serialized_end=381
-  _globals['_LISTCLOSEDVOLUMESREQUEST']._serialized_start=383
-  _globals['_LISTCLOSEDVOLUMESREQUEST']._serialized_end=409
-  _globals['_LISTCLOSEDVOLUMESRESPONSE']._serialized_start=411
-  _globals['_LISTCLOSEDVOLUMESRESPONSE']._serialized_end=455
-  _globals['_GETVOLUMENAMESREQUEST']._serialized_start=457
-  _globals['_GETVOLUMENAMESREQUEST']._serialized_end=496
-  _globals['_STRIPENAMES']._serialized_start=498
-  _globals['_STRIPENAMES']._serialized_end=622
-  _globals['_GETVOLUMENAMESRESPONSE']._serialized_start=624
-  _globals['_GETVOLUMENAMESRESPONSE']._serialized_end=717
-  _globals['_FREESTRIPESREQUEST']._serialized_start=719
-  _globals['_FREESTRIPESREQUEST']._serialized_end=772
-  _globals['_FREESTRIPESRESPONSE']._serialized_start=774
-  _globals['_FREESTRIPESRESPONSE']._serialized_end=816
-  _globals['_RETIREVOLUMEREQUEST']._serialized_start=818
-  _globals['_RETIREVOLUMEREQUEST']._serialized_end=855
-  _globals['_RETIREVOLUMERESPONSE']._serialized_start=857
-  _globals['_RETIREVOLUMERESPONSE']._serialized_end=900
-  _globals['_UPKEEPSERVICE']._serialized_start=903
-  _globals['_UPKEEPSERVICE']._serialized_end=1514
+  _globals['_LISTVOLUMESTOSCRUBREQUEST']._serialized_start=383
+  _globals['_LISTVOLUMESTOSCRUBREQUEST']._serialized_end=410
+  _globals['_LISTVOLUMESTOSCRUBRESPONSE']._serialized_start=412
+  _globals['_LISTVOLUMESTOSCRUBRESPONSE']._serialized_end=457
+  _globals['_SCRUBREQUEST']._serialized_start=459
+  _globals['_SCRUBREQUEST']._serialized_end=515
+  _globals['_SCRUBRESPONSE']._serialized_start=517
+  _globals['_SCRUBRESPONSE']._serialized_end=644
+  _globals['_LISTCLOSEDVOLUMESREQUEST']._serialized_start=646
+  _globals['_LISTCLOSEDVOLUMESREQUEST']._serialized_end=672
+  _globals['_LISTCLOSEDVOLUMESRESPONSE']._serialized_start=674
+  _globals['_LISTCLOSEDVOLUMESRESPONSE']._serialized_end=718
+  _globals['_GETVOLUMENAMESREQUEST']._serialized_start=720
+  _globals['_GETVOLUMENAMESREQUEST']._serialized_end=759
+  _globals['_STRIPENAMES']._serialized_start=761
+  _globals['_STRIPENAMES']._serialized_end=885
+  _globals['_GETVOLUMENAMESRESPONSE']._serialized_start=887
+  _globals['_GETVOLUMENAMESRESPONSE']._serialized_end=980
+  _globals['_FREESTRIPESREQUEST']._serialized_start=982
+  _globals['_FREESTRIPESREQUEST']._serialized_end=1035
+  _globals['_FREESTRIPESRESPONSE']._serialized_start=1037
+  _globals['_FREESTRIPESRESPONSE']._serialized_end=1079
+  _globals['_RETIREVOLUMEREQUEST']._serialized_start=1081
+  _globals['_RETIREVOLUMEREQUEST']._serialized_end=1118
+  _globals['_RETIREVOLUMERESPONSE']._serialized_start=1120
+  _globals['_RETIREVOLUMERESPONSE']._serialized_end=1163
+  _globals['_UPKEEPSERVICE']._serialized_start=1166
+  _globals['_UPKEEPSERVICE']._serialized_end=1976
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,38 @@ class HealResponse(_message.Message):
     bytes_written: int
     def __init__(self, bytes_written: _Optional[int] = ...) -> None: ...
 
+class ListVolumesToScrubRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListVolumesToScrubResponse(_message.Message):
+    __slots__ = ("volumes",)
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    volumes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, volumes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ScrubRequest(_message.Message):
+    __slots__ = ("volume", "bytes_per_second")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    volume: int
+    bytes_per_second: int
+    def __init__(self, volume: _Optional[int] = ..., bytes_per_second: _Optional[int] = ...) -> None: ...
+
+class ScrubResponse(_message.Message):
+    __slots__ = ("bytes_read", "fragments", "slots_damaged", "slots_unread", "stripes_incomplete")
+    BYTES_READ_FIELD_NUMBER: _ClassVar[int]
+    FRAGMENTS_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_DAMAGED_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_UNREAD_FIELD_NUMBER: _ClassVar[int]
+    STRIPES_INCOMPLETE_FIELD_NUMBER: _ClassVar[int]
+    bytes_read: int
+    fragments: int
+    slots_damaged: int
+    slots_unread: int
+    stripes_incomplete: int
+    def __init__(self, bytes_read: _Optional[int] = ..., fragments: _Optional[int] = ..., slots_damaged: _Optional[int] = ..., slots_unread: _Optional[int] = ..., stripes_incomplete: _Optional[int] = ...) -> None: ...
+
 class ListClosedVolumesRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -45,6 +45,16 @@ class UpkeepServiceStub:
                 request_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.HealRequest.SerializeToString,
                 response_deserializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.HealResponse.FromString,
                 _registered_method=True)
+        self.ListVolumesToScrub = channel.unary_unary(
+                '/drystone.storage.v1.UpkeepService/ListVolumesToScrub',
+                request_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.ListVolumesToScrubRequest.SerializeToString,
+                response_deserializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.ListVolumesToScrubResponse.FromString,
+                _registered_method=True)
+        self.Scrub = channel.unary_unary(
+                '/drystone.storage.v1.UpkeepService/Scrub',
+                request_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.ScrubRequest.SerializeToString,
+                response_deserializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.ScrubResponse.FromString,
+                _registered_method=True)
         self.ListClosedVolumes = channel.unary_unary(
                 '/drystone.storage.v1.UpkeepService/ListClosedVolumes',
                 request_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.ListClosedVolumesRequest.SerializeToString,
@@ -80,6 +90,20 @@ class UpkeepServiceServicer:
 
     def Heal(self, request, context):
         """Rebuilds one slot: temporary file, fsync, verify, rename. Takes as long as the rate allows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVolumesToScrub(self, request, context):
+        """Closed volumes, those verified least often first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Scrub(self, request, context):
+        """Reads all slots of a closed volume and checks every fragment. Takes as long as the rate allows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +149,16 @@ def add_UpkeepServiceServicer_to_server(servicer, server):
                     servicer.Heal,
                     request_deserializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.HealRequest.FromString,
                     response_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.HealResponse.SerializeToString,
+            ),
+            'ListVolumesToScrub': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVolumesToScrub,
+                    request_deserializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.ListVolumesToScrubRequest.FromString,
+                    response_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.ListVolumesToScrubResponse.SerializeToString,
+            ),
+            'Scrub': grpc.unary_unary_rpc_method_handler(
+                    servicer.Scrub,
+                    request_deserializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.ScrubRequest.FromString,
+                    response_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.ScrubResponse.SerializeToString,
             ),
             'ListClosedVolumes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListClosedVolumes,
@@ -202,6 +236,60 @@ class UpkeepService:
             '/drystone.storage.v1.UpkeepService/Heal',
             drystone_dot_storage_dot_v1_dot_upkeep__pb2.HealRequest.SerializeToString,
             drystone_dot_storage_dot_v1_dot_upkeep__pb2.HealResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVolumesToScrub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.storage.v1.UpkeepService/ListVolumesToScrub',
+            drystone_dot_storage_dot_v1_dot_upkeep__pb2.ListVolumesToScrubRequest.SerializeToString,
+            drystone_dot_storage_dot_v1_dot_upkeep__pb2.ListVolumesToScrubResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Scrub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.storage.v1.UpkeepService/Scrub',
+            drystone_dot_storage_dot_v1_dot_upkeep__pb2.ScrubRequest.SerializeToString,
+            drystone_dot_storage_dot_v1_dot_upkeep__pb2.ScrubResponse.FromString,
             options,
             channel_credentials,
             insecure,
