@@ -3,6 +3,7 @@
 
 import datetime
 import io
+import tracemalloc
 from urllib.parse import unquote
 
 import botocore.awsrequest
@@ -346,3 +347,19 @@ def test_no_document_does_worse_than_being_refused(body):
             parser(body)
         except Refused:
             continue
+
+
+def test_a_tag_of_megabytes_is_refused_before_its_attributes_are_built():
+    """Expat makes all attributes of a tag at once; half a million of them must not be built."""
+    attributes = b" ".join(b'a%d=""' % number for number in range(500_000))
+    for document in (b"<Delete " + attributes + b"/>", b"<Delete><!--" + b"x" * 5_000_000 + b"--></Delete>"):
+        tracemalloc.start()
+        with pytest.raises(Refused) as refused:
+            xml_in.parse_delete(document)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert refused.value.code is ErrorCode.MALFORMED_XML
+        assert peak < 2_000_000
+    keys = b"".join(b"<Object><Key>%s</Key></Object>" % (b"&#x41;" * 1024) for _ in range(1000))
+    request = xml_in.parse_delete(b'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">' + keys + b"</Delete>")
+    assert [entry.key for entry in request.entries] == [b"A" * 1024] * 1000

@@ -3,7 +3,7 @@
 
 Invariants
   N1  A document type, an entity declaration or a reference to anything external is refused (XXE, billion laughs).
-  N2  Size is checked before parsing; depth and number of elements while parsing.
+  N2  Size is checked before parsing; depth, number of elements and length of a tag while parsing.
   N3  Elements in any order, with or without namespace or prefix; unknown or repeated ones are MalformedXML.
 Source: s3-surface §5 #17, #39, #45, #70, #72; reliability §5.1 (XML).
 """
@@ -26,6 +26,9 @@ COMPLETE_BODY = 4 * 1024 * 1024
 """10,000 parts."""
 DEPTH_LIMIT = 32
 ELEMENT_LIMIT = 100_000
+_SLICE = 64 * 1024
+_TOKEN_LIMIT = 4 * _SLICE
+"""Bytes of one tag or comment that is not complete: expat builds all attributes of a tag before anybody can refuse."""
 DELETE_LIMIT = 1000
 PARTS_LIMIT = 10_000
 
@@ -110,7 +113,11 @@ class _TreeBuilder:
         parser.EntityDeclHandler = _refuse
         parser.ExternalEntityRefHandler = _refuse
         try:
-            parser.Parse(body, True)
+            for at in range(0, len(body), _SLICE):
+                parser.Parse(body[at : at + _SLICE], False)
+                if at + _SLICE - parser.CurrentByteIndex > _TOKEN_LIMIT:
+                    raise malformed()
+            parser.Parse(b"", True)
         except (expat.ExpatError, LookupError, ValueError) as error:
             raise malformed() from error
         if self._top is None:
