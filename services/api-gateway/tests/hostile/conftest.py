@@ -15,7 +15,5 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture(scope="session")
 def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStore]:
     """A `drystone serve` with an access log, whose log is read at the end."""
-    with LiveStore(
-        tmp_path_factory.mktemp("hostile") / "store", environment={"DRYSTONE_SERVER_ACCESS_LOG": "true"}
-    ) as live:
+    with LiveStore(tmp_path_factory.mktemp("hostile") / "store", environment={"DRYSTONE_LOG_ACCESS": "all"}) as live:
         yield live
