@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from drystone_core.ids import BlobId
+from drystone_core.formats.shard import ShardHeader, encode_shard_header, shard_name
+from drystone_core.ids import BlobId, VolumeId
+from drystone_core.profiles import Profile
 from drystone_core.services import BlobName
 from drystone_core.upkeep import StripeNames, VolumeNames
 from drystone_datapath.volume import DiskState
@@ -265,3 +267,40 @@ def test_a_name_without_an_answer_counts_as_live() -> None:
     assert not verdict.retire and verdict.free == (8192,)
     kept = VolumeNames(volume=1, stripes=(stripe._replace(droppable=False),), complete=True)  # type: ignore[arg-type]
     assert judge(kept, {name: True}, dead_since={}, now_us=10**12, grace_us=0).free == ()
+
+
+@pytest.mark.parametrize("made", [1, 2, 5])
+async def test_what_a_cut_creation_left_is_removed(made: int) -> None:
+    """A crash while a volume was made leaves some headers: no repair can complete them, and they do not stay for ever."""
+    bench = StorageBench()
+    await bench.start()
+    await bench.put(1000)
+    await bench.crash()
+    for slot in range(made):
+        header = ShardHeader(volume=VolumeId(77), slot=slot, profile=Profile(4, 2), nonce=b"n" * 16)
+        file = bench.disks[slot].open(shard_name(VolumeId(77), slot), create=True)
+        file.pwritev([encode_shard_header(header), bytes(4096)], 0, durable=True)
+    bench.disks[4].open(shard_name(VolumeId(78), 4), create=True)
+    await bench.crash()
+    assert not bench.node.registry.bad
+    settings = ReclaimSettings(grace=0.0, pause=0.0)
+    names = Names()
+
+    def reclaimer() -> Reclaimer:
+        return Reclaimer(
+            node=bench.node.freer, metadata=names, clock=bench.clock, background=bench.background, settings=settings
+        )
+
+    bench.disks[5].there = False
+    await bench.node.watch.look()
+    if made < 3:
+        await reclaimer().run_pass()
+        assert bench.node.registry.get(VolumeId(77)) is not None, "deleted while a disk was away"
+    bench.disks[5].there = True
+    await bench.node.watch.look()
+    await bench.advance(1)
+    await reclaimer().run_pass()
+    assert bench.node.registry.get(VolumeId(77)) is None
+    assert (await bench.node.status()).degraded_volumes == 0
+    await bench.check_all()
+    await bench.background.stop()

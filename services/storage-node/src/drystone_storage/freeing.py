@@ -5,7 +5,8 @@ Invariants (data-plane R8)
   F1  Only closed volumes; heads and tables stay, payloads are punched.
   F2  A stripe is punched only after a free map that names it, of a new generation, is durable on every slot not lost.
   F3  Punching touches whole 4 KiB sectors of the payload only.
-  F4  A volume is deleted only when the heads of all slots at hand (at least m+1) name no stripe that was not judged.
+  F4  A volume is deleted only when the heads of all slots at hand (at least m+1, or all there ever were of one whose
+      creation was cut short) name no stripe that was not judged.
 """
 
 import logging
@@ -150,7 +151,7 @@ class Freer:
         """Delete the volume, after all slots at hand were seen to hold nothing that was not judged (F4)."""
         volume, judged = self._closed(volume_id), self._heads_of(volume_id)
         at_hand = _readable(volume)
-        if len(at_hand) < volume.profile.m + 1:
+        if len(at_hand) < volume.profile.m + 1 and not (at_hand and await self._stillborn(volume, at_hand)):
             raise Unavailable("too few slots at hand to delete the volume")
         for slot in at_hand:
             async for step in scan_slot(volume, slot, lanes=self._world.lanes, clock=self._world.clock, tables=False):
@@ -164,6 +165,17 @@ class Freer:
         self._judged = None
         self._thorough.discard(volume_id)
         return given_back
+
+    async def _stillborn(self, volume: Volume, at_hand: Sequence[Slot]) -> bool:
+        """Its creation was cut short: no file is longer than its header, no disk is away, so nothing was ever appended.
+
+        Every acknowledged stripe is in the file of every slot: one that never grew proves that there is none.
+        """
+        if any(watched.unit.state is DiskState.FAILED for watched in self._watch.disks):
+            return False
+        pairs = [(slot.unit.lane, slot.file.size) for slot in at_hand]
+        sizes = await self._world.lanes.scatter(pairs, deadline=self._world.clock.monotonic() + _SECONDS)
+        return all(isinstance(size, int) and size <= RECORDS_AT for size in sizes)
 
     async def _on(self, slots: Sequence[Slot], calls: Sequence[Callable[[], None]]) -> None:
         pairs = [(slot.unit.lane, call) for slot, call in zip(slots, calls, strict=True)]

@@ -270,7 +270,7 @@ class StorageNode:
         unreadable = isinstance(error, OSError) and error.errno in (errno.EIO, errno.ENOENT)
         if unreadable or isinstance(error, DamagedFragment):
             place = SlotPlace(volume.volume_id, index)
-            if place not in self.registry.bad:
+            if place not in self.registry.bad and self.registry.get(volume.volume_id) is volume:
                 self.registry.bad[place] = Bad(str(error), slot.unit if slot else None, unreadable)
                 log.warning(
                     "fragment.bad", extra={"volume": volume_text(place.volume), "slot": index, "why": str(error)}

@@ -104,6 +104,8 @@ class VolumeRegistry:
         await self._remove_retired(listings)
         left_open = self._take_in(listings, report)
         self._take_in_headless(listings)
+        # A damaged file of a volume nobody knows is what a cut creation leaves: reported, not a wound.
+        self.bad = {at: bad for at, bad in self.bad.items() if at.volume in self._volumes}
         for volume in left_open:
             await write_close_flags(volume, lanes=self._lanes, clock=self._clock)
         report.closed, report.volumes = len(left_open), len(self._volumes)
@@ -149,6 +151,7 @@ class VolumeRegistry:
         volume.state = VolumeState.RETIRED
         self.retired.add(volume.volume_id)
         self._volumes.pop(volume.volume_id, None)
+        self.bad = {at: bad for at, bad in self.bad.items() if at.volume != volume.volume_id}
         slots = [slot for slot in volume.slots if slot is not None and slot.unit.state is not DiskState.FAILED]
         removals = [(s.unit.lane, partial(remove_shard, s.unit.disk, volume.volume_id, s.index)) for s in slots]
         await self._lanes.scatter(removals, deadline=deadline)
