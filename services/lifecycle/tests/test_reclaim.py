@@ -304,3 +304,37 @@ async def test_what_a_cut_creation_left_is_removed(made: int) -> None:
     assert (await bench.node.status()).degraded_volumes == 0
     await bench.check_all()
     await bench.background.stop()
+
+
+class SkewedClock:
+    """The bench's clock with a wall that was set ahead."""
+
+    def __init__(self, bench: StorageBench) -> None:
+        self._clock = bench.clock
+        self.ahead_us = 0
+        self.monotonic = bench.clock.monotonic
+        self.sleep = bench.clock.sleep
+
+    def wall_us(self) -> int:
+        return self._clock.wall_us() + self.ahead_us
+
+
+async def test_a_wall_clock_set_years_ahead_does_not_end_the_grace_period(bench: StorageBench) -> None:
+    """The trash is a promise in elapsed time: a clock that jumps frees nothing early."""
+    names, clock = Names(), SkewedClock(bench)
+    number = await bench.put(50_000)
+    await bench.put(50_000)
+    await bench.node.drain()
+    delete(bench, names, number)
+    reclaimer = Reclaimer(
+        node=bench.node.freer, metadata=names, clock=clock, background=bench.background,
+        settings=ReclaimSettings(grace=DAY, pause=0.0),
+    )  # fmt: skip
+    await reclaimer.run_pass()
+    clock.ahead_us = 10 * 365 * 86_400_000_000
+    await reclaimer.run_pass()
+    assert not reclaimer.progress.stripes_freed and not reclaimer.progress.volumes_freed
+    bench.clock.now += DAY + 1
+    await reclaimer.run_pass()
+    assert reclaimer.progress.stripes_freed
+    await bench.check_all()

@@ -23,13 +23,24 @@ class Verdict:
     free: tuple[int, ...]
     """Records of stripes to punch, when the volume is not retired."""
     dead_since: Mapping[int, int]
-    """Record → when it was first seen dead (Unix microseconds), for stripes that still wait."""
+    """Record → when it was first seen dead (microseconds of the steady clock), for stripes that still wait."""
 
 
 def judge(
-    volume: VolumeNames, dead: Mapping[BlobName, bool], *, dead_since: Mapping[int, int], now_us: int, grace_us: int
+    volume: VolumeNames,
+    dead: Mapping[BlobName, bool],
+    *,
+    dead_since: Mapping[int, int],
+    now_us: int,
+    grace_us: int,
+    elapsed_us: int | None = None,
 ) -> Verdict:
-    """`dead` says for each name what metadata answered; a name without an answer counts as live."""
+    """`dead` says for each name what metadata answered; a name without an answer counts as live.
+
+    `dead_since` counts by `elapsed_us`, a clock that does not jump (default: `now_us`), so that a wall clock set ahead
+    does not end every grace period at once.
+    """
+    steady = now_us if elapsed_us is None else elapsed_us
     since: dict[int, int] = {}
     free: list[int] = []
     whole = volume.complete
@@ -39,9 +50,9 @@ def judge(
         if not _all_dead(stripe, dead):
             whole = False
             continue
-        first = since[stripe.record] = min(dead_since.get(stripe.record, now_us), now_us)
+        first = since[stripe.record] = min(dead_since.get(stripe.record, steady), steady)
         youngest = max((blob_stamp_us(name.blob_id) for name in stripe.names), default=0)
-        if now_us - first >= grace_us and now_us - youngest >= grace_us:
+        if steady - first >= grace_us and now_us - youngest >= grace_us:
             free.append(stripe.record)
         else:
             whole = False

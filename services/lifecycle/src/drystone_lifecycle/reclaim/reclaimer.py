@@ -156,6 +156,7 @@ class Reclaimer:
             dead_since=self._dead_since.get(volume, {}),
             now_us=self._clock.wall_us(),
             grace_us=int(settings.grace * 1e6),
+            elapsed_us=int(self._clock.monotonic() * 1e6),
         )
         self._dead_since[volume] = dict(verdict.dead_since)
         if self._frozen():
