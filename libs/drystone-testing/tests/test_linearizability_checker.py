@@ -72,9 +72,9 @@ def test_true_histories_pass_and_planted_faults_are_caught(seed: int) -> None:
     rng = random.Random(seed)
     value: str | None = None
     history, at = [], 0.0
-    for number in range(400):
+    for number in range(250):
         at += rng.random()
-        lost = rng.random() < 0.02
+        lost = rng.random() < 0.012
         returned = NEVER if lost else at + 2 * rng.random()
         kind = rng.choice([Kind.READ, Kind.READ, Kind.PUT, Kind.CREATE, Kind.REPLACE, Kind.DELETE])
         made = Operation(key="k", kind=kind, called=at - 2 * rng.random(), returned=returned, value=f"v{number}")
@@ -106,6 +106,6 @@ def test_true_histories_pass_and_planted_faults_are_caught(seed: int) -> None:
 def test_too_much_concurrency_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather undecided than wrong."""
     monkeypatch.setattr("drystone_testing.linearizability.CONFIGURATIONS_MOST", 100)
-    unknown = [op(Kind.PUT, 0, NEVER, f"v{number}") for number in range(12)]
+    beside = [op(Kind.PUT, 0, 9, f"v{number}") for number in range(12)]
     with pytest.raises(Undecided):
-        violation([*unknown, op(Kind.READ, 1, 2, "nothing")])
+        violation([*beside, op(Kind.READ, 1, 2, "nothing")])

@@ -134,12 +134,17 @@ class HistoryClient(threading.Thread):
         self._note(key, kind, called, returned, value, expected, refused=refused)
 
     def _once(self, method: str, key: str, body: bytes, headers: dict[str, str]) -> Answer | None:
-        """One attempt; None when its outcome is unknown."""
-        try:
-            answer = self._client.call(method, f"/{self._bucket}/{key}", body=body, headers=headers)
-        except Unknown:
-            return None
-        return None if answer.status >= 500 else answer
+        """One attempt; None when its outcome is unknown. What met no listener was not sent, and is tried again."""
+        while not self.ending.is_set():
+            try:
+                answer = self._client.call(method, f"/{self._bucket}/{key}", body=body, headers=headers)
+            except Unknown as unknown:
+                if isinstance(unknown.__cause__, ConnectionRefusedError):
+                    time.sleep(0.05)
+                    continue
+                return None
+            return None if answer.status >= 500 else answer
+        return None
 
     def _note(
         self,

@@ -95,26 +95,47 @@ def _of_one_key(operations: list[Operation]) -> Operation | None:
 def _with(
     number: int, operations: list[Operation], under_way: set[int], configurations: set[Configuration]
 ) -> set[Configuration]:
-    """Configurations reached by letting calls under way take effect until `number` has."""
+    """Configurations reached by letting calls under way take effect until `number` has.
+
+    A call of unknown outcome takes effect only right before one that could not have without it: else it may wait.
+    """
     reached: set[Configuration] = set()
-    seen = set(configurations)
-    frontier = list(configurations)
+    seen: set[tuple[Configuration, tuple[Value, ...]]] = {(configuration, ()) for configuration in configurations}
+    frontier = list(seen)
     while frontier:
-        value, done = frontier.pop()
+        (value, done), before = frontier.pop()
         if number in done:
             reached.add(Configuration(value, done - {number}))
             continue
-        for other in under_way - done:
-            possible, after = _effect(operations[other], value)
-            if not possible:
+        deletes = 0
+        for other in sorted(under_way - done):
+            operation = operations[other]
+            possible, after = _effect(operation, value)
+            if not possible or any(_effect(operation, earlier)[0] for earlier in before):
                 continue
-            following = Configuration(after, done | {other})
+            unknown = operation.returned == NEVER
+            if unknown and operation.kind is Kind.DELETE:
+                deletes += 1
+                if deletes > 1 or value is None:
+                    continue  # they are all alike, and one of nothing changes nothing
+            following = (Configuration(after, done | {other}), (value,) if unknown else ())
             if following not in seen:
                 seen.add(following)
                 frontier.append(following)
         if len(seen) > CONFIGURATIONS_MOST:
             raise Undecided(f"{operations[number].key}: more than {CONFIGURATIONS_MOST} configurations")
-    return reached
+    return _least(reached, operations)
+
+
+def _least(configurations: set[Configuration], operations: list[Operation]) -> set[Configuration]:
+    """Without those that differ from another only by more unknown calls having happened: it can do what they can."""
+    kept: dict[tuple[Value, frozenset[int]], list[frozenset[int]]] = {}
+    for value, done in sorted(configurations, key=lambda one: len(one.done)):
+        unknown = frozenset(number for number in done if operations[number].returned == NEVER)
+        least = kept.setdefault((value, done - unknown), [])
+        if not any(other <= unknown for other in least):
+            least.append(unknown)
+    return {Configuration(value, known | unknown) for (value, known), sets in kept.items() for unknown in sets}
 
 
 def _effect(operation: Operation, value: Value) -> tuple[bool, Value]:
