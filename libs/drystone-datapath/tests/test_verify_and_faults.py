@@ -20,7 +20,7 @@ from drystone_testing.sim_disk import SimDisk, SimLane
 from drystone_testing.volume_rig import Rig
 
 VOLUME = VolumeId(7)
-SCALE = int(os.environ.get("FAULT_SCALE", "1"))
+SCALE = max(1, round(float(os.environ.get("FAULT_SCALE", "1"))))
 
 
 async def filled(k: int = 4, m: int = 2, *, large: int = (1 << 20) + 77, **settings: object) -> Rig:

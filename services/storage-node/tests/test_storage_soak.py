@@ -12,7 +12,7 @@ from drystone_core.errors import DrystoneError
 from drystone_core.ids import BlobId
 from drystone_core.services import BlobName
 from drystone_lifecycle.reclaim import Reclaimer, ReclaimSettings
-from drystone_replication.repair import Repairer, RepairSettings
+from drystone_replication.repair import Repairer, RepairSettings, Scrubber, ScrubSettings
 from drystone_testing.storage_bench import MIB, SimPlace, StorageBench
 
 
@@ -61,8 +61,10 @@ async def test_no_acknowledged_blob_is_lost_whatever_happens(seed: int) -> None:
         await bench.check_all()
     await bench.crash()
     await keep_house(bench, names)
+    await keep_house(bench, names)
     assert not await bench.node.healer.wounds()
-    assert (await bench.node.status()).degraded_volumes == 0
+    status = await bench.node.status()
+    assert status.degraded_volumes == 0 and status.scrub.verified == status.scrub.volumes
     await bench.check_all()
     assert bench.model and names.dead
     await bench.background.stop()
@@ -89,9 +91,16 @@ def hurt(bench: StorageBench, victim: SimPlace) -> None:
 
 
 async def keep_house(bench: StorageBench, names: Names) -> None:
-    """Repair, then reclaim without grace."""
+    """Scrub and repair, then reclaim without grace."""
     world = {"clock": bench.clock, "background": bench.background}
     repairer = Repairer(node=bench.node.healer, settings=RepairSettings(bytes_per_second=1 << 50), **world)  # type: ignore[arg-type]
+    scrubber = Scrubber(
+        node=bench.node.scrubs,
+        found=repairer.poke,
+        settings=ScrubSettings(bytes_per_second=1 << 50),
+        **world,  # type: ignore[arg-type]
+    )
+    await scrubber.run_pass()
     await repairer.run_once()
     bench.clock.now += 2
     settings = ReclaimSettings(grace=0.0, pause=0.0)

@@ -126,6 +126,8 @@ class Healer:
         self, volume: Volume, index: int, unit: DiskUnit, file: DiskFile, incomplete: Sequence[int]
     ) -> None:
         """Carry over what only the damaged file has, write the free map, give the file its name (H2)."""
+        if volume.state is not VolumeState.CLOSED:
+            raise Unavailable("the volume was retired while a slot of it was rebuilt")
         old = volume.slots[index]
         if old is not None and incomplete and old.unit.state is not DiskState.FAILED:
             saved = await self._run(old.unit, partial(_carry_over, old, volume, incomplete, file))

@@ -81,6 +81,7 @@ class Scrubs:
             if found.whole and not found.unread:
                 if walk.unflagged:
                     await write_close_flags(volume, lanes=self._world.lanes, clock=self._world.clock)
+                volume.end = volume.end or found.end
                 self._verified[volume_id] = self._verified.get(volume_id, 0) + 1
                 self._incomplete[volume_id] = len(found.incomplete)
                 if not damaged and not volume.freed:
