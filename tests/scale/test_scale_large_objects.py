@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from drystone_testing.ledger import Record
 from drystone_testing.lean_client import Body, LeanClient, Reply
+from drystone_testing.ledger import Record
 from drystone_testing.live import LiveStore
 from drystone_testing.process_figures import MIB, Peak, cpu_seconds
 

@@ -6,7 +6,7 @@ import ctypes
 import pytest
 
 from drystone_runtime.clock import SystemClock
-from drystone_runtime.memory_trim import GROWN, MemoryTrim, resident
+from drystone_runtime.memory_trim import GROWN, LITTLE, MemoryTrim, resident
 
 pytestmark = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
 
@@ -36,3 +36,17 @@ def test_a_steady_process_is_left_alone() -> None:
     kept = fill(GROWN // 4)
     assert trim.look() == 0
     assert kept
+
+
+def test_useless_trims_become_rare() -> None:
+    """What is really in use is not asked for again and again."""
+    trim = MemoryTrim(clock=SystemClock())
+    kept = fill(3 * GROWN)
+    while trim.look() >= LITTLE:
+        pass
+    blocks = fill(4 * GROWN)
+    last = blocks.pop()
+    del blocks
+    assert trim.look() == 0, "the look after a useless trim is skipped"
+    assert trim.look() > 2 * GROWN
+    assert kept and last

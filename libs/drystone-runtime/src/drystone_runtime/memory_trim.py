@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Free memory goes back to the system: the allocator alone keeps what lies below the last live object of its heap.
 
-After a crowd of connections has left, hundreds of MiB may be free inside and resident all the same. glibc gives them
+After a crowd of connections has left, hundreds of MiB may be free inside and resident all the same, and what cycles of
+dead objects hold waits for a collection that an idle process never comes to. So both are asked for here; glibc gives them
 back only when told (malloc_trim, which releases whole free pages wherever they lie). Elsewhere nothing is done.
 
 Invariants
-  T1  At most one trim an interval, and only when the process grew by GROWN since the last: a steady store never trims.
+  T1  Nothing is trimmed below GROWN above the least that was ever resident: a small store never pays.
+  T2  A trim that brought little doubles the wait before the next (to MOST looks): a busy store pays once in a while.
 Source  malloc_trim(3).
 """
 
 import ctypes
+import gc
 import logging
 import os
 from pathlib import Path
@@ -18,7 +21,9 @@ from drystone_core.ports import Clock
 
 log = logging.getLogger(__name__)
 GROWN = 32 << 20
-"""Bytes above what was resident after the last trim."""
+"""Bytes above the least resident that may be worth a trim."""
+LITTLE = 8 << 20
+MOST = 32
 
 
 class MemoryTrim:
@@ -27,7 +32,8 @@ class MemoryTrim:
     def __init__(self, *, clock: Clock, every: float = 5.0) -> None:
         self._clock, self._every = clock, every
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        self._low = resident()
+        self._least = resident()
+        self._skip = self._pause = 0
 
     async def run(self) -> None:
         """For ever; ends at once where there is nothing to tell."""
@@ -36,15 +42,22 @@ class MemoryTrim:
             self.look()
 
     def look(self) -> int:
-        """Trim if it is worth it; returns the bytes that went back. Holds the loop for about 1 ms per 16 MiB freed."""
+        """Trim if it is worth it; returns the bytes that went back. Holds the loop for some 10 ms then."""
         before = resident()
-        if self._trim is None or before < self._low + GROWN:
-            self._low = min(self._low, before)
+        self._least = min(self._least, before)
+        if self._trim is None or before < self._least + GROWN:
+            self._skip = self._pause = 0
             return 0
+        if self._skip:
+            self._skip -= 1
+            return 0
+        gc.collect()
         self._trim(0)
-        self._low = resident()
-        log.debug("memory.trimmed", extra={"before": before, "after": self._low})
-        return before - self._low
+        after = resident()
+        self._pause = min(MOST, 2 * self._pause + 1) if before - after < LITTLE else 0
+        self._skip = self._pause
+        log.debug("memory.trimmed", extra={"before": before, "after": after})
+        return before - after
 
 
 def resident() -> int:

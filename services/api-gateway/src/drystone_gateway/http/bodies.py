@@ -186,6 +186,7 @@ class IncomingBody:
             return await waiter
         finally:
             self._waiter = None
+            del waiter  # a future that failed and the frame that awaited it hold each other
 
     # The connection's side.
 

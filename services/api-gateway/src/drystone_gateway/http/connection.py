@@ -293,6 +293,9 @@ class Connection(asyncio.BufferedProtocol):
             if shared.access_log is not None:
                 seconds = shared.clock.monotonic() - started
                 shared.access_log(request, status, arrived, self._out.written - before, seconds, error)
+            if type(body) is IncomingBody:
+                body.discard()
+            error = None  # its traceback holds this frame, and with it all that the request held
 
     def _failed(self, request: Request, failure: BaseException) -> Response:
         """The answer to what a handler raised; raises it again when we were cancelled."""
