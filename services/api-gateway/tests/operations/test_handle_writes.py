@@ -294,6 +294,16 @@ async def test_anonymous_and_preflight_are_denied(make_cell):
     assert answer.status == 403 and b"<Code>AccessForbidden</Code>" in answer.body
 
 
+async def test_two_uploads_through_one_url_are_two(make_cell):
+    """The header that marks a retry is not signed in a URL: it must not make an upload answered and not stored."""
+    cell = await make_cell()
+    for body in (b"first", b"second"):
+        request = cell.caller.presigned("PUT", "/bkt/k", body)
+        request.headers["amz-sdk-invocation-id"] = "same"
+        assert (await cell.caller.run(request)).status == 200
+        assert (await cell.caller.run(cell.caller.presigned("GET", "/bkt/k"))).body == body
+
+
 async def test_presigned_requests_are_verified(make_cell):
     """A GET and a PUT by query; an expired or altered one is refused."""
     cell = await make_cell()

@@ -88,11 +88,14 @@ class Call:
         return bucket
 
     def write_ids(self) -> WriteIds:
-        """Ids for this call's mutations, equal in each of the client's attempts when it says which call this is."""
+        """Ids for this call's mutations, equal in each of the client's attempts when it says which call this is.
+
+        Not when presigned: there nobody signed the header that says so, and two uploads through one URL are two.
+        """
         headers = self.s3.headers
         invocation = headers.get("amz-sdk-invocation-id", "")
         identity = b""
-        if invocation:
+        if invocation and not self.caller.presigned:
             payload = self.caller.payload
             if isinstance(payload, SignedHash):
                 text = payload.hex
@@ -104,7 +107,7 @@ class Call:
                 access_key=self.caller.access_key,
                 method=request.method,
                 path=f"{self.s3.bucket}\0{request.path}",
-                query="" if self.caller.presigned else request.query,
+                query=request.query,
                 payload_hash=text,
             )
         return WriteIds(clock=self.gateway.clock, entropy=self.gateway.entropy, identity=identity)
@@ -112,6 +115,8 @@ class Call:
     def is_retry(self) -> bool:
         """Whether the client says that this may be a repeat of a call whose answer it lost."""
         headers = self.s3.headers
+        if self.caller.presigned:
+            return False
         return "amz-sdk-invocation-id" in headers and "attempt=1;" not in headers.get("amz-sdk-request", "") + ";"
 
     def version_id(self) -> VersionId | None:
