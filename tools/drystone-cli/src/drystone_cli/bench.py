@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import ssl
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -16,7 +17,8 @@ from urllib.parse import urlsplit
 
 from drystone_cli.exits import FAILED, OK, UNREACHABLE, USAGE, Failure
 from drystone_cli.signing import Signer
-from drystone_runtime.config_sections import KIB, MIB
+from drystone_cli.terminal import Terminal, amount
+from drystone_runtime.config_sections import MIB
 from drystone_runtime.config_sections import size as parse_size
 
 BUCKET = "drystone-bench"
@@ -89,6 +91,10 @@ def run(endpoint: str, *, size: str, connections: int, seconds: float, as_json: 
         raise Failure(str(error), "", USAGE) from error
     if length > LARGEST:
         raise Failure(f"{size}: at most 64MiB", "", USAGE)
+    if not 1 <= connections <= 256 or not 1 <= seconds <= 300:
+        raise Failure(
+            f"{connections} connections for {seconds:g} seconds", "1 to 256 connections, 1 to 300 seconds", USAGE
+        )
     access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not access or not secret:
         raise Failure("no credentials", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", USAGE)
@@ -101,11 +107,21 @@ def run(endpoint: str, *, size: str, connections: int, seconds: float, as_json: 
     if as_json:
         print(json.dumps([{**asdict(one), "per_second": one.per_second} for one in outcomes]))
     else:
-        for one in outcomes:
-            print(
-                f"{one.verb}  {length / KIB:g} KiB × {connections}: {one.per_second:,.0f}/s  {one.mib_per_second:,.1f} MiB/s"
-                f"  p50 {one.p50_ms:.2f} ms  p99 {one.p99_ms:.2f} ms  errors {one.errors}"
+        terminal = Terminal(sys.stdout)
+        terminal.line(f"{endpoint}: objects of {amount(length)}, {connections} connections, {seconds:g} s each")
+        headers = ("verb", "op/s", "MiB/s", "p50 ms", "p99 ms", "errors")
+        rows = [
+            (
+                one.verb,
+                f"{one.per_second:,.0f}",
+                f"{one.mib_per_second:,.1f}",
+                f"{one.p50_ms:.2f}",
+                f"{one.p99_ms:.2f}",
+                str(one.errors),
             )
+            for one in outcomes
+        ]
+        terminal.table(headers, rows, right=headers[1:])
     return FAILED if any(one.errors for one in outcomes) else OK
 
 

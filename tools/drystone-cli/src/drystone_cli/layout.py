@@ -3,7 +3,7 @@
 
 One directory holds everything: DIR/state and DIR/disks/d0 … d5 (more when the profile needs more). Several directories
 are the disks themselves; sockets, pid, credential and caches then live in --state-dir (default: drystone-state beside the
-first disk). Nothing but sockets and the credential is lost with the state directory.
+first disk). Nothing but sockets, the credential and the memory of the store's name is lost with the state directory.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from drystone_cli.remembered import recall
 from drystone_core.profiles import Profile
 
 DISKS_IN_ONE_DIRECTORY = 6
@@ -66,8 +67,11 @@ def lay_out(directories: Sequence[Path], *, state: Path | None, profile: str = "
             raise LayoutError(f"{path} is not a directory")
     if len(paths) == 1 and not _one_copy(paths[0], profile):
         return _inside(paths[0], state, profile)
-    default = paths[0].parent / "drystone-state"
-    return Layout(state=Path(os.path.abspath(state or default)), disks=tuple(paths))
+    where = Path(os.path.abspath(state or paths[0].parent / "drystone-state"))
+    needed = Profile.parse(profile).slots if profile else 1
+    if len(paths) < needed and recall(where) is None:
+        raise LayoutError(f"profile {profile} needs at least {needed} disks, {len(paths)} were given")
+    return Layout(state=where, disks=tuple(paths))
 
 
 def _one_copy(path: Path, profile: str) -> bool:
@@ -78,6 +82,12 @@ def _one_copy(path: Path, profile: str) -> bool:
 
 def _inside(root: Path, state: Path | None, profile: str) -> Layout:
     disks = root / "disks"
+    if root.is_dir() and not disks.exists() and not (root / "state").exists():
+        foreign = sorted(set(os.listdir(root)) - {"lost+found"})
+        if foreign:
+            raise LayoutError(
+                f"{root} holds other files ({foreign[0]} …): give an empty or new directory for the store"
+            )
     wanted = max(DISKS_IN_ONE_DIRECTORY, Profile.parse(profile).slots if profile else 0)
     present = [int(p.name[1:]) + 1 for p in disks.glob("d*") if p.name[1:].isdecimal()] if disks.is_dir() else []
     count = max([wanted, *present])

@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         uvloop.run(_live(spec, _starter(given.role), given.beat_fd))
     except Unusable as error:
-        print(f"drystone: {error}", file=sys.stderr)
+        for problem in str(error).splitlines():
+            print(f"drystone: {problem}", file=sys.stderr)
         return EXIT_UNUSABLE
     return 0
 

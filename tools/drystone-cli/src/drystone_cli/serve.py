@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -32,24 +33,17 @@ def serve(directories: Sequence[Path], *, state: Path | None, settings: Settings
         signal.signal(number, _leave)
     try:
         layout = lay_out(directories, state=state, profile=settings.storage.profile)
-        layout.make_state()
-        sockets = {name: socket_path(layout.state, f"{name}.sock") for name in ("admin", "node", "background")}
     except LayoutError as error:
-        raise Failure(str(error), "see `drystone serve --help`") from error
+        raise Failure(str(error), "drystone serve --help") from error
     except OSError as error:
-        raise Failure(
-            f"{error.filename}: {error.strerror}", "make it writable for this user, or give another"
-        ) from error
+        raise _not_usable(error) from error
     configure(level=settings.log.level, style=settings.log.format, role="supervisor")
-    lock = _lock(layout)
     host, port = split_host_port(settings.server.listen)
-    try:
-        listener = listen_tcp(host, port)
-    except OSError as error:
-        raise Failure(
-            f"cannot listen on {settings.server.listen}: {error.strerror}",
-            "give a free address with --listen HOST:PORT",
-        ) from error
+    # A new store is not begun when nobody could reach it. A known one is locked first: its processes may be just dying,
+    # with the port still theirs, and "already serves" says more than "address in use".
+    listener = None if layout.state.exists() else _listen(host, port)
+    lock, sockets = _take(layout)
+    listener = listener or _listen(host, port)
     try:
         credential = root_credential(layout.credential, given=settings.root, entropy=SystemEntropy())
     except CredentialError as error:
@@ -86,6 +80,31 @@ def _lock(layout: Layout) -> int:
     except AlreadyRunning as error:
         who = f"pid {error.pid}" if error.pid else "a process of unknown pid"
         raise Failure(f"another drystone ({who}) already serves {layout.state}", "stop it first, or use it") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return listen_tcp(host, port)
+    except OSError as error:
+        shown = f"{f'[{host}]' if ':' in host else host}:{port}"
+        step = "stop what listens there, or give another address with --listen HOST:PORT"
+        raise Failure(f"cannot listen on {shown}: {error.strerror}", step) from error
+
+
+def _take(layout: Layout) -> tuple[int, dict[str, Path]]:
+    """The store's lock, and its sockets' paths; makes the directories that are not disks."""
+    try:
+        layout.make_state()
+        sockets = {name: socket_path(layout.state, f"{name}.sock") for name in ("admin", "node", "background")}
+        return _lock(layout), sockets
+    except LayoutError as error:
+        raise Failure(str(error), "drystone serve --help") from error
+    except OSError as error:
+        raise _not_usable(error) from error
+
+
+def _not_usable(error: OSError) -> Failure:
+    return Failure(f"{error.filename}: {error.strerror}", "make it writable for this user, or give another directory")
 
 
 def _recorded(processes: Path) -> list[int]:
@@ -133,7 +152,11 @@ def _supervisor(spec: ProcessSpec, layout: Layout, credential: RootCredential, l
 def _greet(spec: ProcessSpec, layout: Layout, credential: RootCredential) -> None:
     """How to use it, on stderr; then the one line on stdout that says it serves."""
     url = spec.endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-    lines = [f"Drystone {VERSION} on {len(spec.disks)} disks, state in {layout.state}", f"  endpoint    {url}"]
+    count = len(spec.disks)
+    lines = [
+        f"Drystone {VERSION} on {count} disk{'s' if count != 1 else ''}, state in {layout.state}",
+        f"  endpoint    {url}",
+    ]
     lines.append(f"  access key  {credential.access_key}")
     if credential.file is None:
         lines.append("  secret key  as given by DRYSTONE_ROOT_SECRET_KEY")
@@ -150,5 +173,7 @@ def _greet(spec: ProcessSpec, layout: Layout, credential: RootCredential) -> Non
     )
     lines.append(f"  status      drystone status --state-dir {layout.state}")
     lines.append("  docs        docs/operations.md")
+    if len({os.stat(disk).st_dev for disk in spec.disks if os.path.isdir(disk)}) == 1:
+        lines.append("  note        all disks are folders of one device: its loss is the loss of the store")
     print("\n".join(lines), file=sys.stderr, flush=True)
     print(f"ready {spec.endpoint}", flush=True)

@@ -11,11 +11,13 @@ import logging
 import socket
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drystone_cli.access_log import access_log
 from drystone_cli.exits import Unusable
 from drystone_cli.process_spec import ProcessSpec
+from drystone_cli.remembered import Remembered, recall, remember
 from drystone_core.errors import DrystoneError
 from drystone_core.profiles import Profile
 from drystone_datapath.append import AppendSettings
@@ -35,6 +37,7 @@ from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import CELL_TABLET
 from drystone_runtime.config_sections import Settings
+from drystone_runtime.disks import RealDisk
 from drystone_runtime.logs import as_extra
 from drystone_runtime.memory_trim import MemoryTrim
 from drystone_storage.disks.assemble import DisksRefused
@@ -61,7 +64,10 @@ async def start(spec: ProcessSpec) -> "Standalone":
     try:
         await standalone.start()
     except DisksRefused as error:
-        raise Unusable("; ".join(error.problems)) from error
+        known = standalone.remembered
+        about = f"{spec.state} remembers store {known.cluster_id} ({known.profile})" if known else ""
+        anew = f": for another store give another --state-dir; to begin a new, empty one remove {spec.state}"
+        raise Unusable("\n".join([*error.problems, *([about + anew] if known else [])])) from error
     except DrystoneError as error:
         raise Unusable(f"the store cannot be opened: {error}") from error
     return standalone
@@ -73,7 +79,9 @@ class Standalone:
     def __init__(self, *, spec: ProcessSpec, world: World) -> None:
         self.spec, self.world = spec, world
         self.began = world.clock.monotonic()
-        self.node: StorageNode = build_storage(storage_settings(spec.settings, spec.disks), world)
+        self.remembered = recall(Path(spec.state))
+        chosen = storage_settings(spec.settings, spec.disks, create=self.remembered is None)
+        self.node: StorageNode = build_storage(chosen, world)
         self.members: EmbeddedStorage | None = None
         self.metadata: LocalMetadata | None = None
         self._hashing = ThreadHashPool(threads=HASH_THREADS)
@@ -89,6 +97,7 @@ class Standalone:
         marks.append(time.perf_counter())
         store = self.node.store
         assert store is not None
+        self._check_remembered(store)
         self.members = self._embedded(store)
         await self.members.open(create=len(self.node.registry) == 0)
         self.metadata = LocalMetadata(
@@ -109,6 +118,21 @@ class Standalone:
         names = ("storage_ms", "metadata_ms", "serve_ms")
         spent = {name: round((b - a) * 1000) for name, a, b in zip(names, marks, marks[1:], strict=False)}
         log.info("store.serves", extra={"endpoint": self.spec.endpoint, **spent})
+
+    def _check_remembered(self, store: Store) -> None:
+        """The state directory is this store's, and the profile asked for is the one it has."""
+        known, asked, state = self.remembered, self.spec.settings.storage.profile, self.spec.state
+        if known is not None and known.cluster_id != store.cluster_id:
+            raise Unusable(
+                f"{state} belongs to store {known.cluster_id}, the disks to {store.cluster_id}: "
+                "give this store a state directory of its own with --state-dir"
+            )
+        if asked and asked != store.profile.name:
+            raise Unusable(
+                f"the store's profile is {store.profile.name}, fixed at its first start: leave out --profile {asked}"
+            )
+        if known is None:
+            remember(RealDisk(state), Remembered(cluster_id=store.cluster_id, profile=store.profile.name))
 
     async def settle(self) -> None:
         """What may come after READY: gRPC, for people and for the background process."""
@@ -217,7 +241,8 @@ class Standalone:
                 self._tls = TlsReloader(TlsFiles(certificate=server.tls_cert, key=server.tls_key))
             except OSError as error:  # ssl.SSLError is one
                 raise Unusable(
-                    f"the certificate {server.tls_cert} with key {server.tls_key} cannot be used: {error}"
+                    f"the certificate {server.tls_cert} with the key {server.tls_key} cannot be used ({error}): "
+                    "give PEM files that belong together"
                 ) from error
             self.world.background.keep("tls.watch", self._watch_certificate)
         listener = socket.socket(fileno=spec.listen_fd)
@@ -240,11 +265,12 @@ def metadata_settings(settings: Settings) -> MetadataSettings:
     )
 
 
-def storage_settings(settings: Settings, disks: tuple[str, ...]) -> StorageSettings:
+def storage_settings(settings: Settings, disks: tuple[str, ...], *, create: bool) -> StorageSettings:
     """The storage node's own settings from the store's."""
     storage = settings.storage
     return StorageSettings(
         paths=disks,
+        create=create,
         profile=Profile.parse(storage.profile) if storage.profile else None,
         append=AppendSettings(volume_limit=storage.volume_size, deadline=storage.append_deadline),
         watch=WatchSettings(reserve=storage.reserve),

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0
 """Seconds the background process may take to say how it is."""
+GETTING_UP = 15.0
+"""Seconds after the main process's start during which a background process that is not there yet worries nobody."""
 STRIPES = 2_000
 """Stripes one inspection reads at most."""
 
@@ -59,15 +61,16 @@ class StandaloneView:
         )
         if isinstance(node, BaseException):
             raise node
+        uptime = store.world.clock.monotonic() - store.began
         return CellStatus(
             version=VERSION,
             cluster_id=opened.cluster_id,
             endpoint=store.spec.endpoint,
-            uptime_seconds=int(store.world.clock.monotonic() - store.began),
+            uptime_seconds=int(uptime),
             node=replace(node, degraded_volumes=len(self._hurt_volumes())),
             metadata_writable=bool(store.members and store.members.status()["writable"]),
             term=store.members.status()["term"] if store.members else 0,
-            background_answers=isinstance(repair, RepairStatus),
+            background_answers=isinstance(repair, RepairStatus) or uptime < GETTING_UP,
             members=self._members(),
             repair=repair if isinstance(repair, RepairStatus) else RepairStatus(),
             reclaim=reclaim if isinstance(reclaim, ReclaimStatus) else ReclaimStatus(),
