@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from drystone_core.errors import DrystoneError
+from drystone_core.errors import DrystoneError, Unreachable
 from drystone_core.ids import volume_text
 from drystone_core.ports import Clock
 from drystone_core.upkeep import ScrubNode
@@ -59,6 +59,8 @@ class Scrubber:
         for volume in await self._node.closed_volumes_to_scrub():
             try:
                 report = await self._node.scrub(volume, bytes_per_second=self._settings.bytes_per_second)
+            except Unreachable:  # the node is being replaced: begin again when it is back, not a period later
+                raise
             except (DrystoneError, OSError, TimeoutError) as error:
                 log.warning("scrub.volume_failed", extra={"volume": volume_text(volume), "error": repr(error)})
                 continue
@@ -73,6 +75,8 @@ class Scrubber:
             began = self._clock.monotonic()
             try:
                 await self.run_pass()
+            except Unreachable:
+                raise
             except (DrystoneError, OSError, TimeoutError) as error:
                 log.warning("scrub.pass_failed", extra={"error": repr(error)})
             await self._clock.sleep(max(0.2, began + self._settings.period - self._clock.monotonic()))
