@@ -72,6 +72,20 @@ async def test_a_scrub_of_a_sound_volume_finds_nothing() -> None:
     assert found.end == rig.volumes[VOLUME].end
 
 
+async def test_windows_with_more_records_than_one_call_takes_are_read_whole() -> None:
+    """Hundreds of lone small records: none is left out, and one that is damaged in the middle is named."""
+    rig = Rig(2, 1, allocate_step=0)
+    appender = await rig.open()
+    for _ in range(400):
+        await rig.put(appender, 20)
+    await appender.close()
+    assert (await scrub(rig)).fragments == 1200
+    extent = rig.model[300][0].extents[0]
+    rig.disk(1).flip(shard_name(VOLUME, 1), (extent.record + 20) * 8)
+    found = await scrub(rig)
+    assert list(found.bad) == [1] and found.fragments == 1199
+
+
 async def test_every_flipped_bit_is_found_and_healed_and_never_read() -> None:
     """Flips in up to m slots: reads stay right, a scrub names the slots whose files differ, rebuilding ends the damage."""
     rng = random.Random(11)

@@ -218,3 +218,53 @@ async def test_a_slot_is_rebuilt_once_at_a_time(bench: StorageBench) -> None:
     held = [disk for disk in bench.disks if any(name.startswith(f"volumes/{wound.volume:016x}") for name in disk.nodes)]
     assert len(held) == 6
     await bench.check_all()
+
+
+async def test_power_lost_at_any_step_of_a_rebuild_loses_nothing() -> None:
+    """Cut after n steps of the loop: the damaged file or the whole new one is there, never something between."""
+    for steps in range(1, 130, 4):
+        bench = StorageBench(seed=steps)
+        await bench.start()
+        await fill(bench)
+        await bench.crash()
+        for volume in bench.node.registry.volumes():
+            for label, name in files(bench, volume)[1:3]:
+                bench.places[label].flip(name, 8 * 8200)
+        repairer, scrubber = keepers(bench)
+        await scrubber.run_pass()
+        assert bench.node.registry.bad
+        healing = asyncio.ensure_future(repairer.run_once())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        healing.cancel()
+        await asyncio.gather(healing, return_exceptions=True)
+        await bench.crash()
+        await bench.check_all()
+        repairer, scrubber = keepers(bench)
+        await scrubber.run_pass()
+        await repairer.run_once()
+        await bench.crash()
+        assert await keepers(bench)[1].run_pass() == 0, f"cut after {steps} steps"
+        await bench.check_all()
+        await bench.background.stop()
+
+
+async def test_only_damage_beyond_m_stays_and_it_is_counted(bench: StorageBench) -> None:
+    """m+1 fragments of one stripe gone: repair does not pretend; the status goes on counting the stripe."""
+    number = await bench.put(50_000)
+    await fill(bench)
+    await bench.crash()
+    extent = bench.model[number][0].extents[0]
+    volume = bench.node.registry.get(extent.volume)
+    assert volume is not None
+    for label, name in files(bench, volume)[:3]:
+        bench.places[label].flip(name, 8 * (extent.record + 9))
+    repairer, scrubber = keepers(bench)
+    for _ in range(2):
+        await scrubber.run_pass()
+        await repairer.run_once()
+        bench.clock.now += 10_000
+        await bench.node.watch.look()
+    assert (await bench.node.status()).scrub.stripes_incomplete == 1
+    bench.model.pop(number)
+    await bench.check_all()

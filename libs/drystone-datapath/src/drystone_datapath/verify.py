@@ -6,7 +6,8 @@ Invariants
   Y2  A slot is bad when it was read without an error and lacks a good fragment of a stripe that k slots have: damage that
       hides a head altogether is found by what the others hold.
   Y3  A stripe that fewer than k of all slots read have is counted as incomplete: torn by a crash, or lost.
-  Y4  A call on a lane reads about WINDOW bytes, and memory is one slice: what waits behind it on the lane waits briefly.
+  Y4  A call on a lane reads about WINDOW bytes and RECORDS records, and memory is one slice: what waits behind it waits
+      briefly.
 Nothing is written here; `trim` gives back only space that reads as zeros.
 """
 
@@ -27,6 +28,7 @@ from drystone_datapath.scan import probe_forward, read_table
 from drystone_datapath.volume import DiskState, Slot, Volume, VolumeState
 
 WINDOW = 4 << 20
+RECORDS = 128
 _SLICE = 1 << 20
 _FIRST = 8192
 
@@ -95,7 +97,7 @@ def verify_window(file: DiskFile, volume: Volume, slot: int, at: int, end: int) 
     read = 0
     first = memoryview(bytearray(_FIRST))
     space: memoryview | None = None
-    while at < min(end, size):
+    while at < min(end, size) and len(good) + len(bad) < RECORDS:
         got = file.preadv((first,), at)
         read += got
         raw = first[:got]
@@ -144,7 +146,7 @@ class VolumeScrub:
                 found.unread[index] = FileNotFoundError("the slot is away")
             else:
                 self._slots.append(slot)
-        opened = await self._on_all([partial(verify_opening, s.file, volume, s.index) for s in self._slots])
+        opened = await self._on_all([partial(verify_opening, s.file, volume, s.index) for s in self._slots], self._slots)
         for slot, result in zip(list(self._slots), opened, strict=True):
             if isinstance(result, DamagedFragment):
                 found.bad.setdefault(slot.index, str(result))
@@ -165,29 +167,37 @@ class VolumeScrub:
 
     async def _window(self, at: int, end: int) -> int:
         volume, found = self._volume, self.found
+        seen: dict[int, Seen] = {}
         asked = list(self._slots)
-        results = await self._on_all(
-            [partial(verify_window, s.file, volume, s.index, max(at, self._at[s.index]), end) for s in asked]
-        )
-        seen: list[tuple[Slot, Seen]] = []
-        size = 0
-        for slot, result in zip(asked, results, strict=True):
-            if isinstance(result, BaseException):
-                self._give_up(slot, result)
-                continue
-            self._at[slot.index] = result.next_at
-            found.read += result.read
-            found.fragments += len(result.good)
-            size = max(size, result.size)
-            seen.append((slot, result))
+        while asked:
+            results = await self._on_all(
+                [partial(verify_window, s.file, volume, s.index, max(at, self._at[s.index]), end) for s in asked], asked
+            )
+            lagging = []
+            for slot, result in zip(asked, results, strict=True):
+                if isinstance(result, BaseException):
+                    self._give_up(slot, result)
+                    seen.pop(slot.index, None)
+                    continue
+                self._at[slot.index] = result.next_at
+                found.read += result.read
+                found.fragments += len(result.good)
+                before = seen.get(slot.index)
+                if before is not None:
+                    result.good.update(before.good)
+                    result.bad.update(before.bad)
+                seen[slot.index] = result
+                if result.next_at < min(end, result.size):
+                    lagging.append(slot)
+            asked = lagging
         self._judge(seen)
-        return size
+        return max((each.size for each in seen.values()), default=0)
 
-    def _judge(self, seen: list[tuple[Slot, Seen]]) -> None:
+    def _judge(self, seen: dict[int, Seen]) -> None:
         """Y2 and Y3 for the records of one window."""
         volume, found = self._volume, self.found
         holders: dict[int, int] = {}
-        for _, each in seen:
+        for each in seen.values():
             for record, span in each.good.items():
                 holders[record] = holders.get(record, 0) + 1
                 found.end = max(found.end, record + span)
@@ -198,18 +208,18 @@ class VolumeScrub:
                 if record not in volume.freed and len(found.incomplete) < INCOMPLETE_KEPT and not found.unread:
                     found.incomplete.append(record)
                 continue
-            for slot, each in seen:
+            for index, each in seen.items():
                 # Freed while it was read: only head and table count now.
                 if record not in each.good and not (record in volume.freed and record in each.bad):
                     why = each.bad.get(record, f"the record at {record} is missing")
-                    found.bad.setdefault(slot.index, why)
+                    found.bad.setdefault(index, why)
 
     def _give_up(self, slot: Slot, error: BaseException) -> None:
         self.found.unread[slot.index] = error
         self._slots = [each for each in self._slots if each is not slot]
 
-    async def _on_all(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-        pairs = [(slot.unit.lane, call) for slot, call in zip(self._slots, calls, strict=True)]
+    async def _on_all(self, calls: Sequence[Callable[[], Any]], slots: Sequence[Slot]) -> list[Any]:
+        pairs = [(slot.unit.lane, call) for slot, call in zip(slots, calls, strict=True)]
         return list(await self._lanes.scatter(pairs, deadline=self._clock.monotonic() + self._deadline))
 
 

@@ -25,6 +25,8 @@ from drystone_storage.volumes.registry import SlotPlace, VolumeRegistry
 from drystone_storage.world import World
 
 log = logging.getLogger(__name__)
+_FRAGMENT_COST = 32 << 10
+"""Bytes a fragment counts for beside its own."""
 OnFailure = Callable[[Volume, int, BaseException], None]
 
 
@@ -101,7 +103,8 @@ class Scrubs:
         async for found in walk.run():
             self._counts.bytes_read += found.read - counted
             counted = found.read
-            ahead = counted / bytes_per_second - (clock.monotonic() - began)
+            # A small fragment costs more than its bytes: many of them must not keep this process from serving.
+            ahead = (counted + found.fragments * _FRAGMENT_COST) / bytes_per_second - (clock.monotonic() - began)
             if ahead > 0.01:
                 await clock.sleep(ahead)
         return walk.found
