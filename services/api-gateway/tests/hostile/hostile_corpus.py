@@ -15,14 +15,26 @@ BUCKET, KEY = "fortress", "gold"
 HOST = "Host: x"
 
 
+_START = f"PUT /{BUCKET}/k HTTP/1.1"
+_INNER = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def head(*lines: str, end: str = "\r\n", body: bytes = _INNER) -> bytes:
+    """A head with something behind it."""
+    return (end.join(lines) + end * 2).encode("latin-1") + body
+
+
 def heads() -> Iterator[tuple[str, bytes]]:
     """Raw heads (and bodies); a second request hides in many of them and must never be answered."""
-    inner = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+    yield from _lengths_and_codings()
+    yield from _folds_and_line_ends()
+    yield from _controls_and_request_lines()
+    yield from _targets_and_methods()
+    yield from _sizes()
 
-    def head(*lines: str, end: str = "\r\n", body: bytes = inner) -> bytes:
-        return (end.join(lines) + end * 2).encode("latin-1") + body
 
-    start = f"PUT /{BUCKET}/k HTTP/1.1"
+def _lengths_and_codings() -> Iterator[tuple[str, bytes]]:
+    """Two framings, or one that two parsers read differently."""
     for value in (
         "+5",
         "-5",
@@ -39,9 +51,9 @@ def heads() -> Iterator[tuple[str, bytes]]:
         "9" * 400,
         "5\x0b",
     ):
-        yield f"length {value[:8]!r}", head(start, HOST, f"Content-Length: {value}")
+        yield f"length {value[:8]!r}", head(_START, HOST, f"Content-Length: {value}")
     for one, two in (("5", "6"), ("5", "5"), ("0", "5"), ("5", "0")):
-        yield f"two lengths {one} {two}", head(start, HOST, f"Content-Length: {one}", f"content-length: {two}")
+        yield f"two lengths {one} {two}", head(_START, HOST, f"Content-Length: {one}", f"content-length: {two}")
     codings = ("chunked", "Chunked", "chunked, identity", "identity", "gzip, chunked", "chunked, chunked", "xchunked")
     codings += (
         "chunked\x0b",
@@ -58,7 +70,7 @@ def heads() -> Iterator[tuple[str, bytes]]:
         for extra in ((f"Transfer-Encoding: {coding}", "Content-Length: 4"), (f"Transfer-Encoding: {coding}",)):
             if len(extra) == 1 and coding.lower() == "chunked":
                 continue
-            yield f"coding {coding!r} {len(extra)}", head(start, HOST, *extra, body=b"0\r\n\r\n" + inner)
+            yield f"coding {coding!r} {len(extra)}", head(_START, HOST, *extra, body=b"0\r\n\r\n" + _INNER)
     for name in (
         "Transfer-Encoding ",
         " Transfer-Encoding",
@@ -66,24 +78,32 @@ def heads() -> Iterator[tuple[str, bytes]]:
         "Transfer-Encoding\x00",
         "Content-Length ",
     ):
-        yield f"name {name!r}", head(start, HOST, f"{name}: chunked", body=b"0\r\n\r\n" + inner)
+        yield f"name {name!r}", head(_START, HOST, f"{name}: chunked", body=b"0\r\n\r\n" + _INNER)
+
+
+def _folds_and_line_ends() -> Iterator[tuple[str, bytes]]:
+    """Line ends of every other kind, and continued lines."""
     yield (
         "two codings",
-        head(start, HOST, "Transfer-Encoding: chunked", "Transfer-Encoding: identity", body=b"0\r\n\r\n"),
+        head(_START, HOST, "Transfer-Encoding: chunked", "Transfer-Encoding: identity", body=b"0\r\n\r\n"),
     )
-    yield "coding in 1.0", head(start.replace("1.1", "1.0"), HOST, "Transfer-Encoding: chunked", body=b"0\r\n\r\n")
+    yield "coding in 1.0", head(_START.replace("1.1", "1.0"), HOST, "Transfer-Encoding: chunked", body=b"0\r\n\r\n")
     for fold in (" folded", "\tfolded", " Content-Length: 5"):
-        yield f"fold {fold!r}", head(start, HOST, "x-a: b", fold)
-        yield f"first fold {fold!r}", head(start, fold, HOST)
+        yield f"fold {fold!r}", head(_START, HOST, "x-a: b", fold)
+        yield f"first fold {fold!r}", head(_START, fold, HOST)
     for end in ("\n", "\r", "\n\r", "\r\r\n", "\x85", "\u0a0d"[:1] and "\x0b\r\n"):
-        yield f"line end {end!r}", head(start, HOST, "Content-Length: 0", end=end) + b"\r\n\r\n"
+        yield f"line end {end!r}", head(_START, HOST, "Content-Length: 0", end=end) + b"\r\n\r\n"
+
+
+def _controls_and_request_lines() -> Iterator[tuple[str, bytes]]:
+    """Bytes and tokens that have no place in a head, and other protocols."""
     for byte in (*range(0, 9), 11, 12, *range(14, 32), 127):
-        yield f"control {byte} in value", head(start, HOST, f"x-a: b{chr(byte)}c")
-        yield f"control {byte} in name", head(start, HOST, f"x{chr(byte)}a: b")
+        yield f"control {byte} in value", head(_START, HOST, f"x-a: b{chr(byte)}c")
+        yield f"control {byte} in name", head(_START, HOST, f"x{chr(byte)}a: b")
         yield f"control {byte} in target", head(f"GET /{BUCKET}/a{chr(byte)}b HTTP/1.1", HOST)
     for name in ("", " ", "a b", "a(", "a)", "a/", "a@", "a[", 'a"', "a{", "a,", "\xe9"):
-        yield f"field name {name!r}", head(start, HOST, f"{name}: x")
-    yield "no colon", head(start, HOST, "nothing here")
+        yield f"field name {name!r}", head(_START, HOST, f"{name}: x")
+    yield "no colon", head(_START, HOST, "nothing here")
     for version in (
         "HTTP/1.2",
         "HTTP/2.0",
@@ -110,6 +130,10 @@ def heads() -> Iterator[tuple[str, bytes]]:
     yield "TLS", bytes.fromhex("16030100a5010000a10303") + b"\x00" * 160
     yield "SSH", b"SSH-2.0-OpenSSH_9.6\r\n" * 3 + b"\r\n\r\n"
     yield "PROXY", b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def _targets_and_methods() -> Iterator[tuple[str, bytes]]:
+    """Hosts, targets and methods."""
     for host in (
         "",
         "a b",
@@ -149,7 +173,11 @@ def heads() -> Iterator[tuple[str, bytes]]:
     for verb in ("CONNECT", "TRACE", "TRACK", "PATCH", "DEBUG", "PROPFIND", "get", "PURGE", "A" * 300):
         yield f"method {verb[:9]}", head(f"{verb} /{BUCKET}/{KEY} HTTP/1.1", HOST, body=b"")
     for text in ("200-ok", "100-continue, 100-continue", "100-continue2", "", "x"):
-        yield f"expect {text!r}", head(start, HOST, f"Expect: {text}", "Content-Length: 5")
+        yield f"expect {text!r}", head(_START, HOST, f"Expect: {text}", "Content-Length: 5")
+
+
+def _sizes() -> Iterator[tuple[str, bytes]]:
+    """More than anybody needs."""
     yield "10,000 fields", head("GET / HTTP/1.1", HOST, *(f"x-{n}: y" for n in range(10_000)))
     yield "300 fields", head("GET / HTTP/1.1", HOST, *(f"x-{n}: y" for n in range(300)))
     yield "one field of 1 MiB", head("GET / HTTP/1.1", HOST, "x-a: " + "b" * (1 << 20))
