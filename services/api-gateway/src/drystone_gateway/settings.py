@@ -41,7 +41,7 @@ class GatewaySettings:
     unsigned_needs_tls: bool = False
     """Refuse UNSIGNED-PAYLOAD over plain HTTP."""
     presigned_v2: bool = True
-    """Accept presigned URLs of Signature Version 2 (docs/adr/0401-presigned-version-two.md)."""
+    """Accept presigned URLs of Signature Version 2 (docs/adr/0302-presigned-version-two.md)."""
     limits: Limits = field(default_factory=Limits)
     long_put_seconds: float = 3600.0
     """A body received for longer than this has its blobs registered, so that they may still be named (R7)."""

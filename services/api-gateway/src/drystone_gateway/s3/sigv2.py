@@ -10,7 +10,7 @@ Invariants
       signed with `&` in it may be read as two parameters: combinations that only such a reading makes are refused.
   W4  Every `x-amz-*` header present is signed; none is taken from the query but the session token, which is signed.
 Source: "Signing and Authenticating REST Requests" (Version 2), botocore.auth.HmacV1QueryAuth;
-docs/adr/0401-presigned-version-two.md.
+docs/adr/0302-presigned-version-two.md.
 """
 
 import base64
