@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cell time: the wall clock, followed no faster than time can have passed since the last commit (docs/adr/0401).
+"""Cell time: the wall clock, followed no faster than time can have passed since the last commit (docs/adr/0402-cell-time.md).
 
 Invariants
   T1  It never goes back and never passes the wall clock, unless it started beyond it.

@@ -63,7 +63,7 @@ async def read_feed(storage: TabletStorage, tablet: TabletId, cursor: FeedCursor
 
 
 class FeedRetention:
-    """Keeps the feed within its bounds. `measure()` once, then `step()` every few seconds."""
+    """Keeps the feed within its bounds. `measure()` once, then `note()` often and `step()` every few seconds."""
 
     def __init__(
         self, *, storage: TabletStorage, tablet: TabletId, committer: Committer, settings: MetadataSettings
@@ -104,12 +104,11 @@ class FeedRetention:
             after = last
 
     async def step(self) -> bool:
-        """Close a segment when it is due and trim what is beyond the bounds, at most `_TRIM_MOST` bytes of it.
+        """Trim what is beyond the bounds, at most `_TRIM_MOST` bytes of it.
 
         True when something was trimmed: there may be more.
         """
         settings, now_us = self._settings, self._committer.cell_us()
-        self._close(now_us)
         if not self._committer.loaded:
             return False
         needed = self._committer.writes.oldest or self._committer.state.head + 1
@@ -129,9 +128,9 @@ class FeedRetention:
         self.trimmed = last
         return True
 
-    def _close(self, now_us: int) -> None:
-        """What was committed since the last segment becomes one, by size or by time."""
-        head, settings = self._committer.state.head, self._settings
+    def note(self) -> None:
+        """What was committed since the last segment becomes one when it is due, by size or by time."""
+        head, settings, now_us = self._committer.state.head, self._settings, self._committer.cell_us()
         count = head - self._seen_head
         size = self._committer.feed_bytes - self._seen_bytes + ROW_OVERHEAD * count
         opened_us = self._segments[-1].ended_us if self._segments else 0

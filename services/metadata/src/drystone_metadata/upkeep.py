@@ -56,6 +56,10 @@ class Upkeep:
         now = self._clock.monotonic()
         self._committer.writes.sweep(now)
         try:
+            if not self._measured:
+                await self.retention.measure()
+                self._measured = True
+            self.retention.note()
             if now >= self._next_trim and not await self._trim():
                 self._next_trim = now + self._settings.feed_interval
             if now >= self._next_pass:
@@ -66,9 +70,6 @@ class Upkeep:
             log.warning("metadata.upkeep_failed", extra={"code": error.code.value, "reason": error.message})
 
     async def _trim(self) -> bool:
-        if not self._measured:
-            await self.retention.measure()
-            self._measured = True
         trimmed = await self.retention.step()
         if trimmed:
             log.info("metadata.feed_trimmed", extra={"through": self.retention.trimmed, "left": self.retention.size})
