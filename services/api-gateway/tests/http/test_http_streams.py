@@ -239,7 +239,7 @@ async def test_clients_that_vanish_while_downloading_leave_nothing():
                 writer.close()
             else:
                 writer.transport.abort()
-        await until(lambda: server.stats.connections == 0)
+        await until(lambda: server.stats.connections == 0 and server.stats.in_flight == 0)
         assert server.stats.connections_total == 24
         assert server.stats.in_flight == 0 and server.stats.errors == 0
         assert len(pool.free) == 12 and pool.closed == server.stats.requests
@@ -256,7 +256,7 @@ async def test_a_reader_that_stops_is_cut_off():
     async with serving(handler, settings=settings) as server, connected(server, limit=1000) as client:
         client.send(get())
         await until(lambda: server.stats.timeouts == 1)
-        await until(lambda: server.stats.connections == 0)
+        await until(lambda: server.stats.connections == 0 and server.stats.in_flight == 0)
         assert len(pool.free) == 3
 
 
