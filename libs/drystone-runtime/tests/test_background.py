@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from drystone_core.check import InvariantViolation
+from drystone_core.errors import Unreachable
 from drystone_runtime.background import Background, BackoffSettings
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.entropy import SystemEntropy
@@ -75,3 +76,20 @@ def test_entropy_never_repeats_and_stays_in_range() -> None:
     tokens = {entropy.token(16) for _ in range(2000)}
     assert len(tokens) == 2000 and len(entropy.token(5000)) == 5000
     assert all(2.0 <= entropy.uniform(2.0, 3.0) <= 3.0 for _ in range(100))
+
+
+async def test_a_peer_that_is_away_is_one_quiet_line_for_the_whole_time(caplog: pytest.LogCaptureFixture) -> None:
+    """No trace, no doubling pause: it is back in a moment."""
+    caplog.set_level(logging.INFO)
+    background = Background(clock=SystemClock(), backoff=BackoffSettings(away=0.2))
+    calls = []
+
+    async def work() -> None:
+        calls.append(1)
+        if len(calls) < 5:
+            raise Unreachable("connection refused")
+
+    await background.keep("needs.peer", work)
+    assert len(calls) == 5
+    lines = [(record.levelname, record.getMessage(), record.exc_info) for record in caplog.records]
+    assert lines == [("INFO", "background.task_waits", None)]

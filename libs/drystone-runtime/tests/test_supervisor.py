@@ -19,6 +19,9 @@ CHILD = """
 import os, sys, time, signal
 mode = sys.stdin.read()
 fd = int(sys.argv[sys.argv.index("--beat-fd") + 1])
+signal.signal(signal.SIGHUP, lambda *_: None)
+if mode == "crash":
+    sys.exit(1)
 if mode == "unusable":
     sys.exit(78)
 os.write(fd, b".R")
@@ -122,3 +125,59 @@ def test_a_second_start_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> 
     assert caught.value.pid == os.getpid()
     os.close(fd)
     os.close(lock_store(tmp_path / "lock"))
+
+
+def test_a_child_that_dies_at_once_is_started_ever_more_slowly() -> None:
+    """A crash loop must not eat the machine: pauses double."""
+    family = Family(main="crash")
+    try:
+        time.sleep(2.0)
+        family.process.send_signal(signal.SIGTERM)
+        assert family.process.wait(10) == 0
+        assert family.process.stdout is not None
+        starts = {pid for line in family.process.stdout for _, pid, _ in json.loads(line)[1]}
+        assert 2 <= len(starts) <= 6
+    finally:
+        family.process.kill()
+        family.process.wait()
+
+
+def test_a_lock_whose_holders_are_stuck_in_the_kernel_is_replaced(tmp_path: Path) -> None:
+    """Dead supervisor, dead children, and still locked: somebody never reaches user code again (S4)."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    fd = lock_store(tmp_path / "lock")
+    os.pwrite(fd, f"{gone.pid}\n".encode().ljust(16), 0)
+    with pytest.raises(AlreadyRunning):
+        lock_store(tmp_path / "lock", patience=0.1)
+    with pytest.raises(AlreadyRunning):
+        lock_store(tmp_path / "lock", patience=0.1, children=lambda: [gone.pid, os.getpid()])
+    successor = lock_store(tmp_path / "lock", patience=0.1, children=lambda: [gone.pid])
+    with pytest.raises(AlreadyRunning) as caught:
+        lock_store(tmp_path / "lock", patience=0.1)
+    assert caught.value.pid == os.getpid()
+    os.close(successor)
+    os.close(fd)
+
+
+def test_a_successor_waits_for_processes_that_are_just_dying(tmp_path: Path) -> None:
+    """The supervisor was killed; its child holds the lock for a moment longer."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    fd = lock_store(tmp_path / "lock")
+    os.set_inheritable(fd, True)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"], pass_fds=(fd,))
+    os.pwrite(fd, f"{gone.pid}\n".encode().ljust(16), 0)
+    os.close(fd)
+    os.close(lock_store(tmp_path / "lock", children=lambda: [child.pid]))
+    assert child.wait(10) == 0
+
+
+def test_a_hangup_is_passed_on_and_ends_nobody(family: Family) -> None:
+    """The children read again what they can; a child that does not know the signal would die of it."""
+    child = family.pid_of("main")
+    family.next("ready")
+    family.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert family.process.poll() is None
+    assert not is_dead(child)

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -25,6 +27,44 @@ SERVICES = {
         ("--node", "unix:{dir}/nobody.sock", "--metadata", "unix:{dir}/nobody.sock"),
     ),
 }
+
+
+METHODS = {"metadata": "ListBuckets", "storage": "GetStatus", "replication": "GetStatus", "lifecycle": "GetStatus"}
+
+
+def call_by_reflection(channel: grpc.Channel, service: str, method: str) -> Any:
+    """Call a method with an empty request, knowing nothing but what reflection tells, as grpcurl does."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    pool, wanted = (
+        descriptor_pool.DescriptorPool(),
+        [reflection_pb2.ServerReflectionRequest(file_containing_symbol=service)],
+    )
+    files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
+    while wanted:
+        answer = next(iter(stub.ServerReflectionInfo(iter((wanted.pop(),)), timeout=10)))
+        for data in answer.file_descriptor_response.file_descriptor_proto:
+            file = descriptor_pb2.FileDescriptorProto.FromString(data)
+            if file.name not in files:
+                files[file.name] = file
+                wanted += [reflection_pb2.ServerReflectionRequest(file_by_filename=name) for name in file.dependency]
+    added: set[str] = set()
+
+    def add(name: str) -> None:
+        if name not in added:
+            added.add(name)
+            for dependency in files[name].dependency:
+                add(dependency)
+            pool.Add(files[name])
+
+    for name in files:
+        add(name)
+    found = pool.FindServiceByName(service).FindMethodByName(method)
+    request, answer = (message_factory.GetMessageClass(kind) for kind in (found.input_type, found.output_type))
+    call = channel.unary_unary if not found.server_streaming else channel.unary_stream
+    said = call(
+        f"/{service}/{method}", request_serializer=request.SerializeToString, response_deserializer=answer.FromString
+    )(request(), timeout=10)
+    return list(said) if found.server_streaming else said
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -47,6 +87,7 @@ def test_a_service_serves_health_and_reflection_and_drains(name: str, tmp_path: 
             request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=full_name)
             described = next(iter(stub.ServerReflectionInfo(iter((request,)), timeout=10)))
             assert described.file_descriptor_response.file_descriptor_proto
+            assert call_by_reflection(channel, full_name, METHODS[name]) is not None
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     finally:
@@ -59,3 +100,10 @@ def test_a_service_does_not_listen_where_others_could_call_it(address: str) -> N
     """Services do not authenticate one another yet."""
     with pytest.raises(ValueError, match=r"loopback|HOST:PORT"):
         local_address(address)
+
+
+def test_the_gateway_says_where_it_runs() -> None:
+    """Instead of a module that cannot be run."""
+    done = subprocess.run([sys.executable, "-m", "drystone_gateway"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "drystone serve" in done.stderr

@@ -12,6 +12,7 @@ Invariants
 
 import json
 import logging
+import os
 import select
 import sys
 from collections.abc import Mapping
@@ -23,8 +24,8 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SECRET = ("secret", "password", "authorization", "signature", "token")
-_PIECE = 1000
-"""Characters, at most 4,000 bytes: a pipe or terminal that is ready takes 4,096 (PIPE_BUF) without waiting."""
+_PIECE = 4096
+"""Bytes a pipe or terminal that is ready takes without waiting (PIPE_BUF)."""
 _PATIENCE_MS = 50
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -47,13 +48,15 @@ class PatientHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._lost = 0
-        self._poll: select.poll | None = None
+        self._torn = False
+        """The last line broke off in its middle."""
+        self._descriptor = -1
+        self._poll = select.poll()
         try:
-            descriptor = stream.fileno()
+            self._descriptor = stream.fileno()
         except (OSError, ValueError):  # a stream of this process's own memory always has room
             return
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLOUT)
+        self._poll.register(self._descriptor, select.POLLOUT)
 
     def emit(self, record: logging.LogRecord) -> None:
         """The line, in pieces a pipe takes at once; or nothing, counted."""
@@ -62,25 +65,30 @@ class PatientHandler(logging.StreamHandler[TextIO]):
         except Exception:
             self.handleError(record)
             return
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            note = logging.makeLogRecord({"name": __name__, "msg": "log.lines_lost", "levelno": logging.WARNING})
-            note.levelname, note.lines = "WARNING", lost
-            if not self._put(self.format(note)):
-                self._lost = lost + 1
-                return
-        if not self._put(text):
+        if self._lost and not self._put(self._note()):
             self._lost += 1
+            return
+        self._lost = 0
+        if not self._put(text):
+            self._lost = 1
+
+    def _note(self) -> str:
+        note = logging.makeLogRecord({"name": __name__, "msg": "log.lines_lost", "lines": self._lost})
+        note.levelname = "WARNING"
+        return self.format(note)
 
     def _put(self, text: str) -> bool:
-        patience = 0 if self._lost else _PATIENCE_MS
-        line = text + self.terminator
-        for at in range(0, len(line), _PIECE):
-            if self._poll is not None and not self._poll.poll(patience):
+        if self._descriptor < 0:
+            self.stream.write(text + self.terminator)
+            return True
+        line = ("\n" * self._torn + text + self.terminator).encode("utf-8", "backslashreplace")
+        at, self._torn = 0, False
+        while at < len(line):
+            if not self._poll.poll(0 if self._lost else _PATIENCE_MS):
+                self._torn = at > 0
                 return False
             try:
-                self.stream.write(line[at : at + _PIECE])
-                self.stream.flush()
+                at += os.write(self._descriptor, line[at : at + _PIECE])
             except OSError:  # nobody reads any more
                 return False
         return True
