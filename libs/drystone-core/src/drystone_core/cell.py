@@ -165,7 +165,7 @@ class CellStatus:
                 HealthReason(
                     code="VOLUMES_DEGRADED",
                     severity=Health.WARN,
-                    summary=f"{count} volume{'s' if count != 1 else ''} lack at least one fragment; all are readable",
+                    summary=f"{count} volume{'s lack' if count != 1 else ' lacks'} at least one fragment; all are readable",
                     next_step="repair runs by itself; return or replace the missing disk if it needs room",
                 )
             )

@@ -43,7 +43,8 @@ class Store:
                 except Unavailable as error:
                     said = error.message or error.code.value
                 except DrystoneError as error:
-                    raise Failure(str(error), "", FAILED) from error
+                    about = error.message or " ".join(os.fsdecode(one) for one in arguments)
+                    raise Failure(f"{error.code.value}: {about}", "", FAILED) from error
             pid = self._supervisor()
             if pid is None:
                 raise Failure(f"no store is running on {self._state}", self._start, UNREACHABLE)
@@ -151,7 +152,10 @@ def _repair(status: CellStatus) -> str:
     repair = status.repair
     done = f"{repair.slots_repaired} slots rebuilt ({amount(repair.bytes_repaired)})"
     if not repair.slots_pending:
-        return f"nothing to do; {done}"
+        waiting = (
+            f"{status.node.degraded_volumes} degraded volumes wait for a disk" if status.node.degraded_volumes else ""
+        )
+        return f"{waiting or 'nothing to do'}; {done}"
     left = f", about {span(repair.seconds_left)} left" if repair.seconds_left else ""
     danger = f"; {repair.endangered} volumes bear no further loss" if repair.endangered else ""
     doing = "running" if repair.running else "waiting"
