@@ -25,7 +25,8 @@ async def start(given: argparse.Namespace) -> Started:
     node = build(StorageSettings(paths=tuple(given.disks), profile=given.profile), world)
     await node.start()
     return Started(
-        services=(storage_service(node, node.status), upkeep_service(node.healer, node.freer, node.scrubs)), stop=node.stop
+        services=(storage_service(node, node.status), upkeep_service(node.healer, node.freer, node.scrubs)),
+        stop=node.stop,
     )
 
 
