@@ -8,13 +8,14 @@ import random
 import pytest
 
 from drystone_core.errors import Damaged
+from drystone_core.extents import PackedExtent
 from drystone_core.formats.free_map import FreeMap
 from drystone_core.formats.shard import CLOSE_FLAG_AT, RECORDS_AT, shard_name
 from drystone_core.ids import DiskId, VolumeId
 from drystone_datapath.faults import BlobGone, DamagedFragment
 from drystone_datapath.rebuild import SlotRebuild, temporary_name
 from drystone_datapath.verify import Findings, VolumeScrub, trim
-from drystone_datapath.volume import DiskUnit, VolumeState
+from drystone_datapath.volume import DiskUnit, Slot, VolumeState
 from drystone_datapath.volume_files import open_shard, write_free_map
 from drystone_testing.sim_disk import SimDisk, SimLane
 from drystone_testing.volume_rig import Rig
@@ -310,6 +311,32 @@ async def test_a_retired_volume_answers_gone_rather_than_damaged() -> None:
     with pytest.raises(BlobGone):
         await rig.read([ref], 0, len(body))
     assert not rig.failures
+
+
+async def test_a_slot_rebuilt_during_a_read_is_not_blamed_for_its_old_file() -> None:
+    """G3: the read met the damaged file; by the time it says so the slot is another file, which is sound."""
+    blamed = 0
+    for steps in range(12):
+        rig = await filled(large=300_000)
+        volume = rig.volumes[VOLUME]
+        ref, body = rig.model[3]
+        extent = ref.extents[0]
+        assert isinstance(extent, PackedExtent)
+        index = extent.fragment
+        sound = rig.disk(index).open("sound", create=True)
+        sound.pwritev([bytes(rig.disk(index).nodes[shard_name(VOLUME, index)].data)], 0, durable=True)
+        rig.disk(index).flip(shard_name(VOLUME, index), (extent.record + extent.payload_at + extent.position) * 8)
+        old = volume.slots[index]
+        assert old is not None
+        reading = asyncio.ensure_future(rig.read([ref], 0, len(body)))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        before = len(rig.failures)
+        volume.slots[index] = Slot(index, old.unit, sound)
+        assert await reading == body
+        assert len(rig.failures) == before
+        blamed += before
+    assert blamed, "no read got as far as blaming the slot it had met"
 
 
 async def test_more_than_m_faults_are_an_error_and_never_bytes() -> None:

@@ -5,7 +5,8 @@ Invariants
   G1  No byte leaves unverified: each touched block against the CRC in a head whose keyed checksum was checked
       (invariant 3).
   G2  A buffer a late call may still fill is never used again.
-  G3  Damage is blamed on a disk only when the free map does not explain it (R8).
+  G3  Damage is blamed on a disk only when the free map does not explain it (R8), and never on a file that took the place
+      of the one that was read.
   G4  At most `rebuilds` ranges are rebuilt at a time; the cache of verified heads is bounded.
 """
 
@@ -163,7 +164,7 @@ class Fragments:
             if head is None:
                 self._keep(key, found)
             return None
-        self._blame(volume, at, slot, error or TimeoutError("late read"))
+        self._blame(volume, at.record, held, error or TimeoutError("late read"))
         rebuilding = self.rebuild(volume, at, slot, low, high)
         if late is None:
             return await rebuilding
@@ -179,7 +180,7 @@ class Fragments:
         error, found, late = await self._hedged(volume, held, call)
         if found is not None:
             return found
-        self._blame_record(volume, record, slot, error or TimeoutError("late read"))
+        self._blame(volume, record, held, error or TimeoutError("late read"))
         rebuilding = self._rebuild_blob(volume, slot, record, offset, length, crc)
         return await (rebuilding if late is None else _either(rebuilding, late))
 
@@ -249,7 +250,7 @@ class Fragments:
                     continue
                 if isinstance(result, TimeoutError):
                     late.append(slot)
-                self._blame_record(volume, record, slot.index, result)
+                self._blame(volume, record, slot, result)
         if len(good) < k and late:
             raise Unavailable("too many disks answer late", record=str(record))
         if len(good) < k:
@@ -281,16 +282,14 @@ class Fragments:
         settings = self._settings
         return min(max(4 * self._typical, settings.hedge_least), settings.hedge_most)
 
-    def _blame(self, volume: Volume, at: StripeAt, slot: int, error: BaseException) -> None:
-        self._blame_record(volume, at.record, slot, error)
-
-    def _blame_record(self, volume: Volume, record: int, slot: int, error: BaseException) -> None:
+    def _blame(self, volume: Volume, record: int, slot: Slot, error: BaseException) -> None:
         if volume.state is VolumeState.RETIRED:
             raise BlobGone(volume.volume_id, record)
         if not isinstance(error, OSError) or isinstance(error, TimeoutError):
             if record in volume.freed:
                 raise BlobGone(volume.volume_id, record)
-        self._on_failure(volume, slot, error)
+        if volume.slots[slot.index] is slot:  # else it was rebuilt meanwhile: the old file is nobody's
+            self._on_failure(volume, slot.index, error)
 
     def _keep(self, key: tuple[VolumeId, int, int], head: RecordHead) -> None:
         self._heads[key] = head

@@ -158,6 +158,8 @@ class VolumeScrub:
         at, size = RECORDS_AT, RECORDS_AT + 1
         while at < size and self._slots:
             size = await self._window(at, at + WINDOW)
+            # Behind a known end lies reserved space at most; an unknown one (0, after a crash) is looked for.
+            size = min(size, volume.end or size)
             at += WINDOW
             yield found
             if volume.state is not VolumeState.CLOSED:

@@ -46,6 +46,7 @@ class Scrubs:
         self._verified: dict[VolumeId, int] = {}
         """Volume → how often it was verified since the start."""
         self._incomplete: dict[VolumeId, int] = {}
+        self._trimmed: set[VolumeId] = set()
         self._counts = _Counts()
         self._one = asyncio.Lock()
 
@@ -67,6 +68,7 @@ class Scrubs:
         closed = [v.volume_id for v in self._registry.volumes() if v.state is VolumeState.CLOSED]
         known = set(closed)
         self._verified = {volume_id: count for volume_id, count in self._verified.items() if volume_id in known}
+        self._trimmed &= known
         self._incomplete = {volume_id: count for volume_id, count in self._incomplete.items() if volume_id in known}
         return sorted(closed, key=lambda volume_id: self._verified.get(volume_id, 0))
 
@@ -86,7 +88,8 @@ class Scrubs:
                 volume.end = volume.end or found.end
                 self._verified[volume_id] = self._verified.get(volume_id, 0) + 1
                 self._incomplete[volume_id] = len(found.incomplete)
-                if not damaged and not volume.freed:
+                if not damaged and volume_id not in self._trimmed:
+                    self._trimmed.add(volume_id)
                     await trim(volume, found.end, lanes=self._world.lanes, clock=self._world.clock)
             return ScrubReport(
                 volume=volume_id,
