@@ -16,10 +16,10 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve check test test-faults test-compat test-scale bench format format-check lint types layers unit tidy proto proto-check lock clean
+.PHONY: help setup serve check test test-faults test-compat test-linearizability test-scale bench format format-check lint types layers unit tidy proto proto-check lock clean
 
 help: ## List the targets
-	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z][a-z-]*:.*## /{printf "  %-14s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z][a-z-]*:.*## /{printf "  %-20s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
 ##@ Use
 setup: $(RUNTIME) ## Make .venv from the lock (nothing to do when up to date)
@@ -72,6 +72,9 @@ types: $(DEV) ## mypy --strict
 
 layers: $(DEV) ## import-linter: layers point down, core is pure
 	$(BIN)/lint-imports --no-cache
+
+test-linearizability: $(DEV) ## Histories of concurrent clients, judged, with kills (< 15 min)
+	$(BIN)/pytest -q tests/linearizability $(if $(T),-k "$(T)")
 
 test-scale: $(DEV) ## Large objects and many slow clients: memory stays bounded (< 15 min)
 	$(BIN)/pytest -q tests/scale $(if $(T),-k "$(T)")

@@ -150,3 +150,35 @@ def test_every_field_of_a_contract_is_commented() -> None:
                 if declares and not text.startswith("//") and not lines[number - 1].strip().startswith("//"):
                     bare.append(f"{name_of(path)}:{number + 1}")
     assert bare == []
+
+
+def test_every_health_reason_and_command_is_documented() -> None:
+    """docs/operations.md names the codes people will search for, and every verb."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    codes = re.findall(r'code="([A-Z_]+)"', (ROOT / "libs/drystone-core/src/drystone_core/cell.py").read_text())
+    verbs = ["serve", "status", "inspect object", "inspect shard", "config check", "bench", "version"]
+    assert codes
+    assert [code for code in codes if f"`{code}`" not in text] == []
+    assert [verb for verb in verbs if f"drystone {verb}" not in text] == []
+
+
+def test_documents_that_are_named_exist() -> None:
+    """In sources and documents; a moved page must not leave its readers behind."""
+    named = re.compile(r"\bdocs/[a-z0-9/_-]+\.md\b")
+    linked = re.compile(r"\]\((?!https?:)([^)#]+)")
+    lost = []
+    for path in tracked():
+        if path.suffix not in (".py", ".md", ".proto", ".toml") or not path.is_file():
+            continue
+        text = path.read_text(errors="replace")
+        lost += [f"{name_of(path)}: {name}" for name in named.findall(text) if not (ROOT / name).exists()]
+        if path.suffix == ".md":
+            lost += [f"{name_of(path)}: {to}" for to in linked.findall(text) if not (path.parent / to).exists()]
+    assert lost == []
+
+
+def test_every_decision_stands_in_the_index() -> None:
+    """docs/adr/README.md lists them all."""
+    index = (ROOT / "docs" / "adr" / "README.md").read_text()
+    pages = sorted(path.name for path in (ROOT / "docs" / "adr").glob("0*.md"))
+    assert [page for page in pages if page not in index] == []
