@@ -9,7 +9,7 @@ Invariants
   C4  A tablet taken over by another owner is never written to again by this one.
   C5  Queue, batch and memory are bounded; a full queue answers Busy.
   C6  Nothing is decided before the recent write ids are in memory; reads need not wait for them.
-States  NEW --start()--> OWNER --taken over--> LOST;  OWNER --unknown outcome--> UNSETTLED --settled--> OWNER
+States  NEW --start()--> OWNER --taken over, cancelled--> LOST;  OWNER --unknown outcome--> UNSETTLED --settled--> OWNER
 """
 
 import asyncio
@@ -167,6 +167,9 @@ class Committer:
                     self._wake = None
                 async with self._between:
                     await self._turn(self._gather())
+        except asyncio.CancelledError:
+            self._phase = Phase.LOST  # nobody decides any more: what comes now is refused instead of waiting for ever
+            raise
         finally:
             self._fail(list(self._queue), "metadata service ends")
             self._queue.clear()
