@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process tree of `drystone serve`: what it opens, how it starts, reloads, is replaced, and what it logs meanwhile."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import socket
 import ssl
 import subprocess
+import termios
 import time
 import urllib.error
 import urllib.request
@@ -145,6 +148,29 @@ def test_successful_requests_leave_no_line_by_default(store: LiveStore) -> None:
         urllib.request.urlopen(f"{store.endpoint}/bucket/quiet", timeout=10)
     assert store.status()["health"]
     assert not [event for event in events(store) if event["event"] == "access"]
+
+
+def test_a_terminal_that_goes_away_stops_the_store(tmp_path: Path) -> None:
+    """SIGHUP means `read again` to a service and `stop` to what somebody ran by hand: nothing is left behind."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*drystone_command(), "serve", str(tmp_path / "store"), "--listen", "127.0.0.1:0"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    try:
+        said = b""
+        while b"ready http" not in said:
+            said += os.read(ours, 65536)
+        os.close(ours)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def make_certificate(folder: Path, name: str) -> None:

@@ -25,6 +25,8 @@ from drystone_runtime.logs import configure
 from drystone_runtime.supervisor import AlreadyRunning, ChildSpec, Supervisor, WatchSettings, listen_tcp, lock_store
 
 log = logging.getLogger(__name__)
+DOCS = Path(__file__).resolve().parents[4] / "docs" / "operations.md"
+"""Where the documents lie when the store runs from its sources."""
 
 
 def serve(directories: Sequence[Path], *, state: Path | None, settings: Settings) -> int:
@@ -172,7 +174,7 @@ def _greet(spec: ProcessSpec, layout: Layout, credential: RootCredential) -> Non
         f"  try         {before} AWS_DEFAULT_REGION={spec.settings.server.region} aws --endpoint-url {url} s3 mb s3://first"
     )
     lines.append(f"  status      drystone status --state-dir {layout.state}")
-    lines.append("  docs        docs/operations.md")
+    lines.append(f"  docs        {DOCS if DOCS.exists() else 'docs/operations.md'}")
     if len({os.stat(disk).st_dev for disk in spec.disks if os.path.isdir(disk)}) == 1:
         lines.append("  note        all disks are folders of one device: its loss is the loss of the store")
     print("\n".join(lines), file=sys.stderr, flush=True)
