@@ -108,6 +108,7 @@ async def test_two_thousand_slow_uploads_leave_room_for_the_others(
     gone = rss(pids)
     settled = await settle(pids, idle_descriptors)
     together = await fill_at_once(store.port, 12)
+    await asyncio.sleep(12)
     waits = sorted(service.waits)
     record(
         slow=SLOW,
