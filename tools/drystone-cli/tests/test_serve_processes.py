@@ -159,7 +159,7 @@ def test_a_terminal_that_goes_away_stops_the_store(tmp_path: Path) -> None:
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - this process has one thread
     )
     os.close(theirs)
     try:
@@ -167,6 +167,25 @@ def test_a_terminal_that_goes_away_stops_the_store(tmp_path: Path) -> None:
         while b"ready http" not in said:
             said += os.read(ours, 65536)
         os.close(ours)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_start_into_a_pipe_that_nobody_reads_serves_all_the_same(tmp_path: Path) -> None:
+    """`drystone serve DIR | head -0`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*drystone_command(), "serve", str(tmp_path / "store"), "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing)
+    os.close(writing)
+    try:
+        state = str(tmp_path / "store" / "state")
+        await_that((tmp_path / "store" / "state" / "store.json").exists)
+        done = subprocess.run([*drystone_command(), "status", "--state-dir", state], capture_output=True, check=False)
+        assert (done.returncode, process.poll()) == (0, None)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:
         process.kill()

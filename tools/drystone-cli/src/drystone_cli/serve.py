@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from drystone_cli import VERSION
 from drystone_cli.credential import CredentialError, RootCredential, root_credential
@@ -177,5 +178,13 @@ def _greet(spec: ProcessSpec, layout: Layout, credential: RootCredential) -> Non
     lines.append(f"  docs        {DOCS if DOCS.exists() else 'docs/operations.md'}")
     if len({os.stat(disk).st_dev for disk in spec.disks if os.path.isdir(disk)}) == 1:
         lines.append("  note        all disks are folders of one device: its loss is the loss of the store")
-    print("\n".join(lines), file=sys.stderr, flush=True)
-    print(f"ready {spec.endpoint}", flush=True)
+    _say(sys.stderr, "\n".join(lines))
+    _say(sys.stdout, f"ready {spec.endpoint}")
+
+
+def _say(stream: TextIO, text: str) -> None:
+    """A store does not end because nobody listens to it."""
+    try:
+        os.write(stream.fileno(), f"{text}\n".encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        log.warning("supervisor.nobody_reads", extra={"stream": stream.name, "error": error.strerror})
