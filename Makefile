@@ -51,8 +51,8 @@ test-faults: $(DEV) ## Processes killed, disks taken away, bytes flipped, system
 test-compat: $(DEV) ## Real S3 clients, each in an environment of its own (< 15 min; fetches them)
 	$(BIN)/pytest -q tests/compat $(if $(T),-k "$(T)")
 
-unit: $(DEV) ## Unit and tidy tests (T= narrows)
-	$(BIN)/pytest -q $(if $(T),-k "$(T)")
+unit: $(DEV) ## Unit and tidy tests, one process a core (T= narrows)
+	$(BIN)/pytest -q -n auto --dist loadfile $(if $(T),-k "$(T)")
 
 tidy: $(DEV) ## Names, lengths, licences, docstrings
 	$(BIN)/pytest -q tests/tidy

@@ -146,7 +146,9 @@ class VolumeScrub:
                 found.unread[index] = FileNotFoundError("the slot is away")
             else:
                 self._slots.append(slot)
-        opened = await self._on_all([partial(verify_opening, s.file, volume, s.index) for s in self._slots], self._slots)
+        opened = await self._on_all(
+            [partial(verify_opening, s.file, volume, s.index) for s in self._slots], self._slots
+        )
         for slot, result in zip(list(self._slots), opened, strict=True):
             if isinstance(result, DamagedFragment):
                 found.bad.setdefault(slot.index, str(result))

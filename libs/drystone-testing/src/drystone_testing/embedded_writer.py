@@ -56,4 +56,4 @@ async def until(true: Callable[[], object]) -> None:
 
 def redundant(storage: EmbeddedStorage) -> bool:
     status = storage.status()
-    return status["redundant"] == status["wanted"] and status["writable"]
+    return bool(status["redundant"] == status["wanted"] and status["writable"])

@@ -23,9 +23,7 @@ DAY_US = 86_400_000_000
 class Rig:
     """A service over memory, its clock, and faults by call name."""
 
-    def __init__(
-        self, tablets: MemoryTablets | None = None, clock: ManualClock | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, tablets: MemoryTablets | None = None, clock: ManualClock | None = None, **settings: Any) -> None:
         self.clock = clock or ManualClock()
         self.entropy = CountingEntropy()
         self.entropy.count = 1000 if tablets else 0
