@@ -7,6 +7,10 @@ from drystone_core.check import check
 
 CODE = "isa_l_rs_cauchy"
 """The erasure code of all profiles; `isa_l_rs_vand` cannot decode some survivor sets when m >= 5."""
+DATA_LIMIT = 20
+"""Most data fragments of a profile."""
+PARITY_LIMIT = 8
+"""Most parity fragments of a profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +18,12 @@ class Profile:
     """How a volume is coded: any k of its k+m fragments suffice to read."""
 
     k: int
-    """Data fragments, 1 … 20."""
+    """Data fragments, 1 … DATA_LIMIT."""
     m: int
-    """Parity fragments = disks that may be lost, 0 … 8."""
+    """Parity fragments = disks that may be lost, 0 … PARITY_LIMIT."""
 
     def __post_init__(self) -> None:
-        check(1 <= self.k <= 20 and 0 <= self.m <= 8, f"profile out of range: {self.k}+{self.m}")
+        check(1 <= self.k <= DATA_LIMIT and 0 <= self.m <= PARITY_LIMIT, f"profile out of range: {self.k}+{self.m}")
 
     @property
     def slots(self) -> int:
@@ -39,9 +43,11 @@ class Profile:
         parts = text.split("-")
         if len(parts) == 3 and parts[0] == "rs" and parts[1].isdecimal() and parts[2].isdecimal():
             k, m = int(parts[1]), int(parts[2])
-            if 1 <= k <= 20 and 1 <= m <= 8:
+            if 1 <= k <= DATA_LIMIT and 1 <= m <= PARITY_LIMIT:
                 return cls(k, m)
-        raise ValueError(f"profile {text!r}: expected 'rs-K-M' with K in 1…20 and M in 1…8, or 'none'")
+        raise ValueError(
+            f"profile {text!r}: expected 'rs-K-M' with K in 1…{DATA_LIMIT} and M in 1…{PARITY_LIMIT}, or 'none'"
+        )
 
 
 def default_profile(disks: int) -> Profile:

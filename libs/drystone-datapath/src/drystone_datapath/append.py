@@ -19,15 +19,16 @@ from functools import partial
 
 from drystone_core.check import check
 from drystone_core.errors import Busy
-from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, RECORD_ALIGN, BlobRef, StripedExtent
+from drystone_core.extents import BLOB_ALIGN, PACK_LIMIT, PIECE_LIMIT, RECORD_ALIGN, BlobRef, StripedExtent
 from drystone_core.formats.blob_table import ENTRY_BYTES
 from drystone_core.formats.close_flag import PROBE
 from drystone_core.formats.shard import CLOSE_FLAG_AT
+from drystone_core.formats.trailer import LIMIT as TRAILER_LIMIT
 from drystone_core.ids import BlobId, make_blob_id
 from drystone_core.ports import Buffer, Clock, DiskFile, Entropy, Lanes
 from drystone_core.services import SmallBlob
-from drystone_core.stripes import align
-from drystone_datapath.buffers import SLACK, BufferPool, PooledBuffer
+from drystone_core.stripes import align, piece_fragment_length
+from drystone_datapath.buffers import BufferPool, PooledBuffer
 from drystone_datapath.codec import Codec
 from drystone_datapath.faults import SlotClosed, VolumeBroken, VolumeUnusable
 from drystone_datapath.pack import Piece, Stripe, StripePlace, build_pack, build_piece
@@ -92,7 +93,7 @@ class Appender:
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._pieces = asyncio.Semaphore(self._settings.pieces_in_flight)
-        self._parity = ParityBuffers(codec, self._settings.pieces_in_flight + 1)
+        self._parity = ParityBuffers(codec, self._settings)
         self._probes = [memoryview(bytearray(PROBE)) for _ in slots]
         self._broken: Mapping[int, BaseException] | None = None
         self._closing = False
@@ -126,7 +127,8 @@ class Appender:
         """
         if not self.usable:
             raise self._refusal()
-        check(len(blob.payload) <= PACK_LIMIT, "a blob of that size is not packed")
+        fits = len(blob.payload) <= PACK_LIMIT and len(blob.trailer) <= TRAILER_LIMIT
+        check(fits, "a blob of that size is not packed")
         if self._waiting_bytes > self._settings.waiting_bytes:
             raise Busy("too much waits to be written")
         loop = asyncio.get_running_loop()
@@ -307,6 +309,16 @@ def _quietly(call: Callable[[int, int], None], offset: int, length: int) -> None
         return
 
 
+def longest_fragment(k: int, settings: AppendSettings) -> int:
+    """Bytes no fragment of a stripe on k slots exceeds, in whole pages.
+
+    A pack's blobs go to the least filled fragment: none gets further above the mean than by one blob.
+    """
+    blob = align(PACK_LIMIT + TRAILER_LIMIT, BLOB_ALIGN)
+    mean = (settings.pack_bytes + settings.pack_blobs * BLOB_ALIGN) // k
+    return max(piece_fragment_length(PIECE_LIMIT + TRAILER_LIMIT, k), align(mean + blob, RECORD_ALIGN))
+
+
 class ParityLease:
     """Page-aligned memory of one stripe in flight: m parity views, a head page for each slot; never reused if tainted."""
 
@@ -333,10 +345,11 @@ class ParityBuffers:
 
     __slots__ = ("_each", "_m", "_pool", "_slots")
 
-    def __init__(self, codec: Codec, count: int) -> None:
+    def __init__(self, codec: Codec, settings: AppendSettings) -> None:
         self._m, self._slots = codec.m, codec.k + codec.m
-        self._each = align((PIECE_LIMIT + SLACK) // codec.k + SLACK * 2, RECORD_ALIGN)
-        self._pool = BufferPool(size=self._each * codec.m + RECORD_ALIGN * self._slots, count=count, hot=2)
+        self._each = longest_fragment(codec.k, settings)
+        size = self._each * codec.m + RECORD_ALIGN * self._slots
+        self._pool = BufferPool(size=size, count=settings.pieces_in_flight + 1, hot=2)
 
     def take(self) -> ParityLease:
         """m views, each as long as any fragment of the profile, and k+m pages."""

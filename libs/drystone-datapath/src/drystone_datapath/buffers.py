@@ -14,10 +14,12 @@ from collections import deque
 from drystone_core.check import check
 from drystone_core.errors import Busy
 from drystone_core.extents import PIECE_LIMIT
+from drystone_core.formats.trailer import LIMIT as TRAILER_LIMIT
+from drystone_core.profiles import DATA_LIMIT
+from drystone_core.stripes import piece_fragment_length
 
-SLACK = 128 * 1024
-"""Room after a piece for its trailer and padding."""
-PIECE_BYTES = PIECE_LIMIT + SLACK
+PIECE_BYTES = max(k * piece_fragment_length(PIECE_LIMIT + TRAILER_LIMIT, k) for k in range(1, DATA_LIMIT + 1))
+"""The longest piece with the longest trailer, padded to k fragments of whole pages, whatever k is."""
 READ_BYTES = 1 << 20
 
 

@@ -50,7 +50,7 @@ class Piece:
     offset: int
     """Of the piece in the blob; its entry adds the header's own offset."""
     view: memoryview
-    """Writable; longer than length + trailer by at least 2 KiB."""
+    """Writable; as long as the k fragments that payload, trailer and padding make."""
     length: int
     """Payload bytes."""
     trailer: bytes = b""
