@@ -16,7 +16,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve check test test-faults test-compat test-linearizability test-scale bench format format-check lint types layers unit tidy proto proto-check lock clean
+.PHONY: help setup serve check test test-golden test-faults test-compat test-linearizability test-scale bench format format-check lint types layers unit tidy proto proto-check lock clean
 
 help: ## List the targets
 	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z][a-z-]*:.*## /{printf "  %-20s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: format-check lint types layers proto-check unit ## Everything a commit ne
 
 test: check ## check (with contract, model and S3 tests) and killed processes (< 15 min; T= narrows)
 	$(BIN)/pytest -q tests/faults/test_fault_processes.py $(if $(T),-k "$(T)" || test $$? -eq 5)
+
+test-golden: $(DEV) ## Data directories of every release are served, written to and repaired (< 5 min)
+	$(BIN)/pytest -q tests/golden
 
 test-faults: $(DEV) ## Processes killed, disks taken away, bytes flipped, system calls failing: short form (< 15 min)
 	$(BIN)/pytest -q tests/faults $(if $(T),-k "$(T)")

@@ -49,13 +49,14 @@ class S3Client:
     def call(
         self, method: str, path: str, *, query: str = "", body: bytes = b"", headers: dict[str, str] | None = None
     ) -> Answer:
-        """One request, exactly one attempt. Raises Unknown when no answer came."""
+        """One request, exactly one attempt; header values go out as UTF-8. Raises Unknown when no answer came."""
         target = urllib.parse.quote(path, safe="/-_.~")
         signed = self._sign(method, target, query, body, headers or {})
         try:
             if self.connection is None:
                 self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
-            self.connection.request(method, f"{target}?{query}" if query else target, body or None, signed)
+            lines = {name: value.encode() for name, value in signed.items()}
+            self.connection.request(method, f"{target}?{query}" if query else target, body or None, lines)
             response = self.connection.getresponse()
             data = response.read()
         except (OSError, http.client.HTTPException) as broken:
