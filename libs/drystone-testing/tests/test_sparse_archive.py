@@ -57,10 +57,7 @@ def test_unpacking_gives_back_bytes_modes_and_holes(tree: Path, tmp_path: Path) 
 
 def test_gnu_tar_unpacks_the_same(tree: Path, tmp_path: Path) -> None:
     """People without this code can look into an archive."""
-    if (
-        shutil.which("tar") is None
-        or b"GNU tar" not in subprocess.run(["tar", "--version"], capture_output=True).stdout
-    ):
+    if shutil.which("tar") is None or b"GNU" not in subprocess.check_output(["tar", "--version"]):
         pytest.skip("GNU tar is not installed")
     pack(tree, tmp_path / "tree.tar.xz")
     (tmp_path / "again").mkdir()
