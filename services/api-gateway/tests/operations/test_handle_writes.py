@@ -149,6 +149,17 @@ async def test_own_retry_of_a_create_is_not_refused(make_cell):
     assert (await cell.caller.send("GET", "/bkt/k")).body == b"mine"
 
 
+async def test_own_retry_is_known_though_its_mark_is_not_signed(make_cell):
+    """botocore adds the header after it has signed (docs/adr/0303-unsigned-retry-identity.md)."""
+    cell = await make_cell()
+    for attempt in (1, 2):
+        request = cell.caller.request("PUT", "/bkt/k", b"mine", headers={"if-none-match": "*"})
+        assert "amz-sdk" not in request.headers["authorization"]
+        request.headers["amz-sdk-invocation-id"] = "5a6a7f4e"
+        request.headers["amz-sdk-request"] = f"attempt={attempt}; max=3"
+        assert (await cell.caller.run(request)).status == 200
+
+
 async def test_long_upload_registers_its_blobs(make_cell):
     """R7: a body that takes long is cut into blobs named by an internal upload, which nobody sees and the commit
     drops."""

@@ -3,7 +3,7 @@
 
 A client that sends `amz-sdk-invocation-id` gets ids derived from it, equal for every attempt of one call; others get
 random ones. The issue time is always now. One call may make several mutations (DeleteObjects, a long PUT): `step`
-tells them apart.
+tells them apart. The header may be unsigned, as botocore leaves it: docs/adr/0303-unsigned-retry-identity.md.
 """
 
 from hashlib import blake2b
