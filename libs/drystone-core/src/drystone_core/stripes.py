@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The geometry of a stripe: how long its fragments are and where blobs lie in them. Pure arithmetic.
+"""The geometry of a stripe: how long its fragments are and what lies before them. Pure arithmetic.
 
   pack    whole small blobs, greedily into the least filled of the k fragments, each BLOB_ALIGN-aligned
+          (drystone_datapath.pack.build_pack)
   piece   up to PIECE_LIMIT bytes of one blob (and at its end the trailer) split evenly into k fragments
 The record span and `payload_at` are equal in all k+m slots, so the slots of a volume stay parallel.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from drystone_core.extents import BLOB_ALIGN, BLOCK, RECORD_ALIGN
@@ -47,30 +47,3 @@ def piece_fragment_length(total: int, k: int) -> int:
     cache (drystone_runtime.disks).
     """
     return align(max(1, (total + k - 1) // k), RECORD_ALIGN)
-
-
-def place(sizes: Sequence[int], k: int) -> tuple[list[tuple[int, int]], list[int]]:
-    """(fragment, position) of each blob of `sizes` bytes, and how far each fragment is filled (aligned)."""
-    if len(sizes) == 1:
-        fill = [0] * k
-        fill[0] = align(sizes[0], BLOB_ALIGN)
-        return [(0, 0)], fill
-    fill = [0] * k
-    places: list[tuple[int, int]] = []
-    for size in sizes:
-        least = min(fill)
-        fragment = fill.index(least)
-        places.append((fragment, least))
-        fill[fragment] = least + ((size + BLOB_ALIGN - 1) & -BLOB_ALIGN)
-    return places, fill
-
-
-def fragments_of(start: int, end: int, fragment_length: int) -> list[tuple[int, int, int]]:
-    """(fragment, from, to) for bytes [start, end) of a piece, in order."""
-    found = []
-    while start < end:
-        index, low = divmod(start, fragment_length)
-        high = min(fragment_length, low + end - start)
-        found.append((index, low, high))
-        start += high - low
-    return found

@@ -92,8 +92,6 @@ class Answer:
     headers: dict[str, str]
     body: bytes
     length: int | None
-    suspended: bool = False
-    """Whether the handler waited for anything before it answered."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Final
 
 from drystone_core.check import check
 from drystone_core.crc import crc32c
-from drystone_core.errors import Busy, Damaged, ErrorCode, Stale, Unavailable
+from drystone_core.errors import Busy, Damaged, Stale
 from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, RECORD_ALIGN, BlobRef, Extent, PackedExtent, StripedExtent
 from drystone_core.ids import BlobId, VolumeId, make_blob_id
 from drystone_core.ports import Buffer, Clock, Entropy
@@ -213,8 +213,3 @@ class MemoryWriter:
         if self._buffer is not None:
             self._buffer = None
             self._store.lent -= 1
-
-
-def full_store() -> Unavailable:
-    """What a full store raises."""
-    return Unavailable("no space is left", ErrorCode.INSUFFICIENT_STORAGE)

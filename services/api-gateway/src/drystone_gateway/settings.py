@@ -34,8 +34,6 @@ class GatewaySettings:
     region: str = "us-east-1"
     account: str = "000000000001"
     """The root account's id, 12 digits."""
-    owner_name: str = "root"
-    """Shown as DisplayName where S3 still shows one."""
     domains: tuple[str, ...] = ()
     """Suffixes of virtual-host addressing: `bucket.DOMAIN`."""
     unsigned_needs_tls: bool = False

@@ -24,11 +24,6 @@ class CellTime:
         self._at = persisted_us or wall
         self._behind = max(0, wall - self._at)
 
-    @property
-    def behind_us(self) -> int:
-        """How far it may still catch up with the wall clock."""
-        return self._behind
-
     def now_us(self) -> int:
         """Unix microseconds."""
         mono = self._clock.monotonic()

@@ -31,15 +31,3 @@ class ThreadHashPool:
     def stop(self) -> None:
         """End the threads; nothing may be submitted after it."""
         self._threads.shutdown(wait=True, cancel_futures=True)
-
-
-class InlineHashPool:
-    """Hashes at once in the caller: the simulator's form, which has no threads."""
-
-    def submit(self, call: Callable[[], None]) -> Awaitable[None]:
-        call()
-        return _nothing()
-
-
-async def _nothing() -> None:
-    return

@@ -143,11 +143,6 @@ class RequestedChecksum:
             )
 
 
-def new_hasher(algorithm: str) -> Hasher:
-    """An incremental hasher by algorithm name."""
-    return ALGORITHMS[algorithm].new()
-
-
 def encode(digest: bytes) -> str:
     """Base64 as S3 shows it."""
     return binascii.b2a_base64(digest, newline=False).decode("ascii")
@@ -236,12 +231,6 @@ def content_md5(headers: Mapping[str, str]) -> bytes | None:
     if raw is None:
         raise Refused(ErrorCode.INVALID_DIGEST)
     return raw
-
-
-def require_digest(headers: Mapping[str, str]) -> None:
-    """InvalidRequest unless Content-MD5 or an additional checksum covers the body (DeleteObjects, PutBucketX; #15)."""
-    if "content-md5" not in headers and requested_checksum(headers) is None:
-        raise Refused(ErrorCode.INVALID_REQUEST, "Missing required header for this request: Content-MD5")
 
 
 def upload_checksum(headers: Mapping[str, str]) -> tuple[str, ChecksumType]:

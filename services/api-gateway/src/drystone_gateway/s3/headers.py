@@ -10,7 +10,7 @@ Invariants
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from drystone_core.errors import ErrorCode, Refused
 from drystone_core.objects import ObjectVersion
@@ -67,11 +67,6 @@ def header_line(name: str, value: str) -> bytes:
         return f"{name}: {value}\r\n".encode("latin-1")
     except UnicodeEncodeError:
         return f"{name}: {value}\r\n".encode()
-
-
-def header_block(lines: Iterable[tuple[str, str]]) -> bytes:
-    """Several header lines."""
-    return b"".join([header_line(name, value) for name, value in lines])
 
 
 def system_metadata(headers: Mapping[str, str]) -> dict[str, str]:
@@ -252,16 +247,6 @@ def response_overrides(query: Mapping[str, str], *, anonymous: bool) -> dict[str
             value = value.encode("utf-8").decode("latin-1")
         found[target] = value
     return found
-
-
-def content_length(headers: Mapping[str, str]) -> int:
-    """Content-Length of an upload; MissingContentLength when absent, InvalidArgument when it is no number (#14)."""
-    text = headers.get("content-length")
-    if text is None:
-        raise Refused(ErrorCode.MISSING_CONTENT_LENGTH)
-    if not (text.isascii() and text.isdecimal()) or len(text) > 15:
-        raise Refused(ErrorCode.INVALID_ARGUMENT, ArgumentName="Content-Length", ArgumentValue=text[:64])
-    return int(text)
 
 
 def _bad_header(name: str) -> Refused:

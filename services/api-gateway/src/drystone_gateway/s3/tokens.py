@@ -21,7 +21,6 @@ class TokenKind(IntEnum):
 
     OBJECTS = 1
     BUCKETS = 2
-    CONFIGURATIONS = 3
 
 
 def make_token(kind: TokenKind, *fields: bytes) -> str:

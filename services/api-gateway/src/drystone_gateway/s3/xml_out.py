@@ -8,7 +8,7 @@ Sizes: a page of 1,000 objects costs about 1 ms. Source: S3 API reference; s3-su
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from drystone_core.listing import ListedObject, ObjectPage, PartPage, UploadPage, VersionPage
 from drystone_core.objects import Bucket, Checksum, ObjectVersion, Part
@@ -392,25 +392,6 @@ def _object_parts(count: int, query: AttributesQuery, parts: Sequence[Part]) -> 
         f"<ObjectParts><PartsCount>{count}</PartsCount><PartNumberMarker>{query.after_part}</PartNumberMarker>"
         f"<NextPartNumberMarker>{last}</NextPartNumberMarker><MaxParts>{query.max_parts}</MaxParts>"
         f"<IsTruncated>{_bool(len(summed) > len(shown))}</IsTruncated>{rows}</ObjectParts>"
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostResult:
-    """201 answer of POST Object."""
-
-    location: str
-    bucket: str
-    key: bytes
-    etag: str = field(default="")
-
-
-def post_object(result: PostResult) -> bytes:
-    """PostResponse (in no namespace in AWS's answers, but clients read either)."""
-    return document(
-        "PostResponse",
-        f"<Location>{xml_text(result.location)}</Location><Bucket>{xml_text(result.bucket)}</Bucket>"
-        f"<Key>{_plain(result.key)}</Key><ETag>&quot;{result.etag}&quot;</ETag>",
     )
 
 

@@ -54,7 +54,6 @@ class ReclaimProgress:
     running: bool = False
     frozen: bool = False
     passes: int = 0
-    volumes_seen: int = 0
     volumes_freed: int = 0
     stripes_freed: int = 0
     stripes_waiting: int = 0
@@ -122,7 +121,6 @@ class Reclaimer:
                 except (DrystoneError, OSError, TimeoutError) as error:
                     progress.failures += 1
                     log.warning("reclaim.volume_failed", extra={"volume": volume_text(volume), "error": repr(error)})
-                progress.volumes_seen += 1
                 self._plan_next_look(volume)
                 await self._clock.sleep(self._settings.pause)
             progress.passes += 1
