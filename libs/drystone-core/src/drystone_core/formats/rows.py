@@ -286,7 +286,7 @@ def listed(rows: Iterable[tuple[tuple[int, bytes, bytes], bytes]], into: list[Li
     """Append CURRENT rows that are not delete markers to a page."""
     unpack = PREFIX.unpack_from
     for (_, address, _), value in rows:
-        if crc32c(value, crc32c(address, _CURRENT_SEED)) != RESIDUE:
+        if crc32c(address + value, _CURRENT_SEED) != RESIDUE:
             raise Damaged("metadata row fails its checksum", kind=str(CURRENT))
         form, must, _, class_code, size, modified, etag, count, algorithm, kind_of_sum, _, _ = unpack(value)
         if must & DELETE_MARKER:
