@@ -182,3 +182,16 @@ def test_every_decision_stands_in_the_index() -> None:
     index = (ROOT / "docs" / "adr" / "README.md").read_text()
     pages = sorted(path.name for path in (ROOT / "docs" / "adr").glob("0*.md"))
     assert [page for page in pages if page not in index] == []
+
+
+def test_the_walk_through_names_real_functions() -> None:
+    """Each row of docs/architecture.md that names a module and functions of it."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `([a-z0-9_/-]+\.py)` \| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE)
+    assert len(rows) >= 10
+    lost = []
+    for name, functions in rows:
+        tree = ast.parse((ROOT / name).read_text())
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        lost += [f"{name}: {each}" for each in re.findall(r"`(\w+)`", functions) if each not in defined]
+    assert lost == []
