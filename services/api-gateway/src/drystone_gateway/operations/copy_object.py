@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from drystone_core.errors import Damaged, ErrorCode, Refused, Stale
 from drystone_core.ids import WriteId
-from drystone_core.mutations import NO_CONDITIONS, Outcome, Preconditions, PutObject, ReplaceMetadata
+from drystone_core.mutations import NO_CONDITIONS, Outcome, Preconditions, ReplaceMetadata
 from drystone_core.objects import Bucket, Checksum, ObjectVersion, Versioning
 from drystone_gateway.http.messages import Response
 from drystone_gateway.operations.answers import xml_answer
@@ -17,8 +17,8 @@ from drystone_gateway.operations.body_source import read_document
 from drystone_gateway.operations.context import Call
 from drystone_gateway.operations.copy_source import ObjectSource, find_source
 from drystone_gateway.operations.hashing import BodyHashes
-from drystone_gateway.operations.ingest import Naming, Stored, drop_registered, ingest
-from drystone_gateway.operations.put_object import check_early
+from drystone_gateway.operations.ingest import Naming, Stored, ingest
+from drystone_gateway.operations.put_object import check_early, name_object
 from drystone_gateway.operations.write_ids import WriteIds
 from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, Algorithm
 from drystone_gateway.s3.conditions import write_conditions
@@ -168,27 +168,8 @@ async def _copy(
         owner=call.caller.account,
     )
     stored = await copied(call, source_bucket.name, version, 0, version.size, _algorithm(version, wish), naming)
-    mutation = PutObject(
-        write_id=ids.make(),
-        bucket=bucket.name,
-        key=call.key,
-        uid=naming.uid,
-        size=stored.size,
-        etag=stored.etag,
-        headers=system,
-        metadata=user,
-        blobs=stored.blobs,
-        checksum=stored.checksum,
-        conditions=wish.conditions,
-        registered=stored.registered,
-        tags={} if wish.drop_tags else version.tags,
-    )
-    try:
-        outcome = await gateway.metadata.mutate(mutation)
-    except Refused:
-        if stored.registered is not None:
-            await drop_registered(gateway, naming, stored.registered)
-        raise
+    tags = {} if wish.drop_tags else version.tags
+    outcome = await name_object(gateway, naming, stored, write_id=ids.make(), conditions=wish.conditions, tags=tags)
     return _answer(bucket, source, source_bucket, version, outcome, stored.etag, stored.checksum)
 
 

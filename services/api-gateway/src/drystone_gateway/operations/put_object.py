@@ -6,15 +6,17 @@ before a body is received (a refusal then costs no upload and no `100 Continue`)
 own retry is not refused early: the commit knows the outcome of its first attempt (metadata R1).
 """
 
+from collections.abc import Mapping
+
 from drystone_core.errors import ErrorCode, Refused
-from drystone_core.ids import Key
+from drystone_core.ids import Key, WriteId
 from drystone_core.mutations import NO_CONDITIONS, Outcome, Preconditions, PutObject
 from drystone_core.objects import Bucket, Checksum
 from drystone_gateway.http.messages import Response
 from drystone_gateway.operations.body_source import body_source
-from drystone_gateway.operations.context import Call
+from drystone_gateway.operations.context import Call, Gateway
 from drystone_gateway.operations.hashing import body_hashes
-from drystone_gateway.operations.ingest import Naming, drop_registered, ingest
+from drystone_gateway.operations.ingest import Naming, Stored, drop_registered, ingest
 from drystone_gateway.s3.checksums import checksum_header
 from drystone_gateway.s3.conditions import write_conditions
 from drystone_gateway.s3.headers import system_metadata, user_metadata
@@ -41,9 +43,23 @@ async def put_object(call: Call) -> Response:
         owner=call.caller.account,
     )
     stored = await ingest(gateway, source, hashes, naming)
+    outcome = await name_object(gateway, naming, stored, write_id=ids.make(), conditions=conditions, tags={})
+    return Response(200, written_head(bucket, outcome, stored.etag, stored.checksum))
+
+
+async def name_object(
+    gateway: Gateway,
+    naming: Naming,
+    stored: Stored,
+    *,
+    write_id: WriteId,
+    conditions: Preconditions,
+    tags: Mapping[str, str],
+) -> Outcome:
+    """Make durable bytes the object's current version; when that is refused nothing of them stays named."""
     mutation = PutObject(
-        write_id=ids.make(),
-        bucket=bucket.name,
+        write_id=write_id,
+        bucket=naming.bucket,
         key=naming.key,
         uid=naming.uid,
         size=stored.size,
@@ -54,14 +70,14 @@ async def put_object(call: Call) -> Response:
         checksum=stored.checksum,
         conditions=conditions,
         registered=stored.registered,
+        tags=tags,
     )
     try:
-        outcome = await gateway.metadata.mutate(mutation)
+        return await gateway.metadata.mutate(mutation)
     except Refused:
         if stored.registered is not None:
             await drop_registered(gateway, naming, stored.registered)
         raise
-    return Response(200, written_head(bucket, outcome, stored.etag, stored.checksum))
 
 
 def written_head(bucket: Bucket, outcome: Outcome, etag: str, checksum: Checksum | None) -> bytes:
