@@ -31,8 +31,8 @@ from drystone_metadata.memory_of_writes import WriteMemory
 from drystone_metadata.service import LocalMetadata
 from drystone_metadata.store.memory import MemoryStorage
 from drystone_metadata.store.ports import CELL_TABLET, FeedRow, RowKey, TabletId
-from drystone_testing.contracts.metadata_machine import ManualClock
 from drystone_testing.metadata_rig import DAY_US, Rig, running
+from drystone_testing.sim_world import SteppedClock
 
 MINUTE_US = 60_000_000
 
@@ -465,7 +465,7 @@ async def test_floor_catches_up_after_the_store_was_off() -> None:
 
 def test_cell_time_is_monotone_and_bounded() -> None:
     """Never back, never beyond the wall clock, never faster than twice the time that passed."""
-    clock = ManualClock()
+    clock = SteppedClock()
     walls = [0, 10, 3600, 3610, 20, 30, 10**9, 40, 3700]
     start, mono = clock.now_us, 0.0
     clock.monotonic = lambda: mono  # type: ignore[method-assign]

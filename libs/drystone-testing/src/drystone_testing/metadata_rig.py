@@ -15,7 +15,7 @@ from drystone_metadata.service import LocalMetadata
 from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.memory import Fault, MemoryStorage, MemoryTablets
 from drystone_metadata.store.ports import CELL_TABLET
-from drystone_testing.contracts.metadata_machine import CountingEntropy, ManualClock
+from drystone_testing.sim_world import CountingEntropy, SteppedClock
 
 DAY_US = 86_400_000_000
 
@@ -23,8 +23,10 @@ DAY_US = 86_400_000_000
 class Rig:
     """A service over memory, its clock, and faults by call name."""
 
-    def __init__(self, tablets: MemoryTablets | None = None, clock: ManualClock | None = None, **settings: Any) -> None:
-        self.clock = clock or ManualClock()
+    def __init__(
+        self, tablets: MemoryTablets | None = None, clock: SteppedClock | None = None, **settings: Any
+    ) -> None:
+        self.clock = clock or SteppedClock()
         self.entropy = CountingEntropy()
         self.entropy.count = 1000 if tablets else 0
         self.tablets = tablets or MemoryTablets()

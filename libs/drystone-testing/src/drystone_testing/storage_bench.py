@@ -16,6 +16,7 @@ from drystone_storage.node import StorageNode, build
 from drystone_storage.settings import OpenSettings, StorageSettings, WatchSettings
 from drystone_storage.world import World
 from drystone_testing.sim_disk import Fault, SimDisk, SimLane, SimLanes
+from drystone_testing.sim_world import ManualClock, SeededEntropy
 
 MIB = 1 << 20
 
@@ -47,37 +48,6 @@ class SimPlace(SimDisk):
         if folder == ".":
             return sorted({name.split("/")[0] for name in self.nodes})
         return super().listdir(folder)
-
-
-class ManualClock:
-    """Stands still until `advance`; sleepers poll."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def wall_us(self) -> int:
-        return int(1_700_000_000_000_000 + self.now * 1e6)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self.now < until:
-            await asyncio.sleep(0.001)
-
-
-class SeededEntropy:
-    """Entropy from a seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def token(self, size: int) -> bytes:
-        return self._random.randbytes(size)
-
-    def uniform(self, low: float, high: float) -> float:
-        return self._random.uniform(low, high)
 
 
 class StorageBench:

@@ -17,38 +17,9 @@ from drystone_datapath.volume import DiskState, DiskUnit, Volume
 from drystone_datapath.volume_files import assemble_volume, create_volume, open_shard
 from drystone_datapath.write import StripedWriter
 from drystone_testing.sim_disk import SimDisk, SimLane, SimLanes
+from drystone_testing.sim_world import LeapingClock, SeededEntropy
 
 CODECS = Codecs()
-
-
-class StillClock:
-    """A clock that moves only when told."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def wall_us(self) -> int:
-        self.now += 1e-6
-        return int(self.now * 1e6)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-class SeededEntropy:
-    """Entropy from a seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-
-    def token(self, size: int) -> bytes:
-        return self.rng.randbytes(size)
-
-    def uniform(self, low: float, high: float) -> float:
-        return self.rng.uniform(low, high)
 
 
 class Rig:
@@ -59,7 +30,7 @@ class Rig:
     ) -> None:
         self.profile = Profile(k, m)
         self.rng = random.Random(seed)
-        self.clock, self.entropy = StillClock(), SeededEntropy(seed)
+        self.clock, self.entropy = LeapingClock(), SeededEntropy(seed)
         self.lanes = lanes or SimLanes(seed=seed)
         self.units = [
             DiskUnit(DiskId(f"{index:032x}"), SimDisk(), SimLane(), label=f"d{index}") for index in range(k + m)

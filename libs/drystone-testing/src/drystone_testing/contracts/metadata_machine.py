@@ -39,43 +39,13 @@ from drystone_core.services import BlobName
 from drystone_metadata.model import Model, group
 from drystone_metadata.service import LocalMetadata
 from drystone_metadata.store.ports import CELL_TABLET, TabletStorage
+from drystone_testing.sim_world import CountingEntropy, SteppedClock
 
 KEYS = [Key(key) for key in (b"a", b"a/", b"a/b", b"a//b", b"a/b/c", b"b", b"b\x00c", b"\xc3\xa9", b"~")]
 _OFTEN = st.sampled_from([*KEYS[:1] * 8, *KEYS[2:3] * 4, *KEYS])
 """Few keys often, so that they gather versions."""
 BUCKETS = ["one", "two"]
 HOUR_US = 3_600_000_000
-START_US = 1_800_000_000_000_000
-
-
-class ManualClock:
-    """A clock the test moves."""
-
-    def __init__(self) -> None:
-        self.now_us = START_US
-
-    def wall_us(self) -> int:
-        return self.now_us
-
-    def monotonic(self) -> float:
-        return (self.now_us - START_US) / 1e6
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
-
-
-class CountingEntropy:
-    """Tokens that differ from each other and repeat from run to run."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def token(self, size: int) -> bytes:
-        self.count += 1
-        return (self.count * 0x9E3779B97F4A7C15 % (1 << 8 * size)).to_bytes(size, "big")
-
-    def uniform(self, low: float, high: float) -> float:
-        return (low + high) / 2
 
 
 class MachineWorld(Protocol):
@@ -127,7 +97,7 @@ class MetadataMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.clock, self.entropy = ManualClock(), CountingEntropy()
+        self.clock, self.entropy = SteppedClock(), CountingEntropy()
         self.model = Model()
         self.world = self.make_world()
         self.done: list[tuple[Any, Outcome]] = []

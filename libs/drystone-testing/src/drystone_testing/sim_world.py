@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clocks and entropies of simulated worlds, one for each way a test wants time to pass.
+
+LeapingClock    a sleep moves time: nothing ever waits
+ManualClock     the test moves time by `now`; who sleeps waits until it has
+SteppedClock    the test moves time by `now_us`; who sleeps lets others run and goes on
+"""
+
+import asyncio
+import random
+
+START_US = 1_800_000_000_000_000
+"""Where a SteppedClock begins, Unix microseconds."""
+
+
+class LeapingClock:
+    """Moves only when somebody sleeps; each look at the wall finds it a microsecond later."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def wall_us(self) -> int:
+        self.now += 1e-6
+        return int(self.now * 1e6)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class ManualClock:
+    """Stands still until `now` is moved; sleepers poll."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def wall_us(self) -> int:
+        return int(1_700_000_000_000_000 + self.now * 1e6)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            await asyncio.sleep(0.001)
+
+
+class SteppedClock:
+    """Stands still until `now_us` is moved; exact to the microsecond."""
+
+    def __init__(self) -> None:
+        self.now_us = START_US
+
+    def wall_us(self) -> int:
+        return self.now_us
+
+    def monotonic(self) -> float:
+        return (self.now_us - START_US) / 1e6
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+class SeededEntropy:
+    """Entropy from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def token(self, size: int) -> bytes:
+        return self._random.randbytes(size)
+
+    def uniform(self, low: float, high: float) -> float:
+        return self._random.uniform(low, high)
+
+
+class CountingEntropy:
+    """Tokens that differ from each other and repeat from run to run."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def token(self, size: int) -> bytes:
+        self.count += 1
+        return (self.count * 0x9E3779B97F4A7C15 % (1 << 8 * size)).to_bytes(size, "big")
+
+    def uniform(self, low: float, high: float) -> float:
+        return (low + high) / 2
