@@ -2,6 +2,7 @@
 """Listening, draining, TLS."""
 
 import asyncio
+import socket
 import ssl
 import subprocess
 
@@ -58,6 +59,21 @@ async def test_drain_lets_requests_finish_and_closes_the_rest():
         _, headers, body = await busy.answer()
         assert (body, headers["connection"]) == (b"done", "close")
         assert await drained == 0
+
+
+async def test_drain_does_not_wait_for_idle_tls_clients_to_say_goodbye(tmp_path):
+    """A client that keeps its connection in a pool does not read, so it never answers the farewell of TLS."""
+    async with serving(echo, tls=make_certificate(tmp_path, "a")) as server:
+        plain = socket.create_connection(server.addresses[0])
+        loop = asyncio.get_running_loop()
+        pooled = await loop.run_in_executor(None, trusting_client().wrap_socket, plain)
+        pooled.sendall(get())
+        assert (await loop.run_in_executor(None, pooled.recv, 65536)).startswith(b"HTTP/1.1 200 ")
+        await until(lambda: server.stats.in_flight == 0)
+        async with asyncio.timeout(10):
+            assert await server.drain(loop.time() + 60) == 0
+        assert await loop.run_in_executor(None, pooled.recv, 1) == b"", "a clean end of TLS came first"
+        pooled.close()
 
 
 async def test_drain_cuts_off_at_its_deadline():

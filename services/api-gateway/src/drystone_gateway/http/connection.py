@@ -361,7 +361,7 @@ class Connection(asyncio.BufferedProtocol):
             self._answer(request, head, self._failed(request, broken))
         else:
             if not isinstance(broken, ClientGone):
-                log.error("http.stream_broken request_id=%s", request.request_id, exc_info=broken)
+                log.error("http.stream_broken", extra={"request_id": request.request_id}, exc_info=broken)
             self.reset()
         return broken
 
@@ -476,7 +476,7 @@ class Connection(asyncio.BufferedProtocol):
                     self._shared.stats.timeouts += 1
                     self._refuse(HeadRefused(slow_body().message, ErrorCode.REQUEST_TIMEOUT))
             elif self._age > (settings.idle_timeout_s if self._out.written else settings.head_timeout_s):
-                self._transport.close()
+                self._close_silent()
         elif self._incoming is not None:
             self._sweep_body(self._incoming, elapsed)
 
@@ -497,4 +497,10 @@ class Connection(asyncio.BufferedProtocol):
     def close_idle(self) -> None:
         """The server drains: end the connection unless a request is being answered."""
         if self._state == HEAD and not self._pending:
-            self._transport.close()
+            self._close_silent()
+
+    def _close_silent(self) -> None:
+        """Nothing is left to send. Over TLS close() would wait for the client's farewell; an idle client does not read."""
+        self._transport.close()
+        if self.secure:
+            self._shared.loop.call_later(self._shared.settings.farewell_s, self._transport.abort)

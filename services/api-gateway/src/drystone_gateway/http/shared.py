@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all connections of one server share: settings, counters, the handler, request ids, one read buffer."""
+"""What all connections of one server share: settings, counters, the handler, request ids, one read buffer.
+
+Invariants
+  S1  Everything here is used on the server's loop only.
+  S2  `buffer` holds nothing between two callbacks: what is read into it is parsed, copied or dropped before the next
+      connection reads.
+"""
 
 import logging
 from asyncio import AbstractEventLoop
@@ -56,6 +62,8 @@ class HttpSettings:
     """How often timeouts are checked."""
     backlog: int = 1024
     handshake_timeout_s: float = 10.0
+    farewell_s: float = 0.5
+    """How long an idle TLS client may take to answer the end of its connection."""
     certificate_check_s: float = 5.0
 
 
@@ -150,12 +158,12 @@ class Shared:
             expected = failure
         else:
             self.stats.errors += 1
-            log.error("http.handler_failed request_id=%s", request.request_id, exc_info=failure)
+            log.error("http.handler_failed", extra={"request_id": request.request_id}, exc_info=failure)
             expected = DrystoneError(ErrorCode.INTERNAL_ERROR)
         try:
             return self.render_error(request, expected)
         except Exception as unrendered:
-            log.error("http.error_not_rendered request_id=%s", request.request_id, exc_info=unrendered)
+            log.error("http.error_not_rendered", extra={"request_id": request.request_id}, exc_info=unrendered)
             return self.refusal(request, 500, ErrorCode.INTERNAL_ERROR, "We encountered an internal error.")
 
     def refusal(self, request: Request, status: int, code: ErrorCode, message: str) -> Response:

@@ -45,7 +45,7 @@ class TlsReloader:
             _fresh_context().load_cert_chain(self._files.certificate, self._files.key)
             self.context.load_cert_chain(self._files.certificate, self._files.key)
         except (OSError, ssl.SSLError) as error:
-            log.warning("http.certificate_not_reloaded error=%s", error)
+            log.warning("http.certificate_not_reloaded", extra={"error": str(error)})
             return False
         self._stamp = stamp
         log.info("http.certificate_reloaded")
