@@ -91,6 +91,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._out = Outgoing(self._transport, self._shared.loop, secure=self.secure)
+        self._out.bound()
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
         shared = self._shared
@@ -439,8 +440,7 @@ class Connection(asyncio.BufferedProtocol):
     # For the body (BodySource).
 
     def wait_for_body(self) -> asyncio.Future[int]:
-        if self._read_paused:
-            self._resume_reading()
+        self._resume_reading()
         return self._shared.loop.create_future()
 
     def send_continue(self) -> None:
@@ -476,7 +476,7 @@ class Connection(asyncio.BufferedProtocol):
                     self._shared.stats.timeouts += 1
                     self._refuse(HeadRefused(slow_body().message, ErrorCode.REQUEST_TIMEOUT))
             elif self._age > (settings.idle_timeout_s if self._out.written else settings.head_timeout_s):
-                self._close_silent()
+                self._out.close(settings.farewell_s)
         elif self._incoming is not None:
             self._sweep_body(self._incoming, elapsed)
 
@@ -497,10 +497,4 @@ class Connection(asyncio.BufferedProtocol):
     def close_idle(self) -> None:
         """The server drains: end the connection unless a request is being answered."""
         if self._state == HEAD and not self._pending:
-            self._close_silent()
-
-    def _close_silent(self) -> None:
-        """Nothing is left to send. Over TLS close() would wait for the client's farewell; an idle client does not read."""
-        self._transport.close()
-        if self.secure:
-            self._shared.loop.call_later(self._shared.settings.farewell_s, self._transport.abort)
+            self._out.close(self._shared.settings.farewell_s)

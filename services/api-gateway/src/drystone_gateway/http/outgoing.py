@@ -32,11 +32,12 @@ class ClientGone(Exception):
 class Outgoing:
     """Writes to one transport."""
 
-    __slots__ = ("_drained", "_in_flight", "_loop", "_progress", "_transport", "paused", "written")
+    __slots__ = ("_drained", "_in_flight", "_loop", "_progress", "_secure", "_transport", "paused", "written")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, secure: bool) -> None:
         self._transport = transport
         self._loop = loop
+        self._secure = secure
         self._in_flight: ReleaseFn | None = None
         """Of the chunk the transport holds."""
         self._drained: asyncio.Future[None] | None = None
@@ -44,8 +45,11 @@ class Outgoing:
         """Of the client's reading; only while it is behind."""
         self.paused = False
         self.written = 0
+
+    def bound(self) -> None:
+        """Let the transport hold nothing. Pauses at once while the end of a TLS handshake is still to be sent."""
         # uvloop's TLS transport compares with >=, the others with >.
-        transport.set_write_buffer_limits(high=1 if secure else 0, low=0)
+        self._transport.set_write_buffer_limits(high=1 if self._secure else 0, low=0)
 
     def write(self, data: Buffer) -> None:
         self.written += len(data)
@@ -54,6 +58,16 @@ class Outgoing:
     def write_both(self, lead: bytes, body: Buffer) -> None:
         self.written += len(lead) + len(body)
         self._transport.writelines((lead, body))
+
+    def close(self, farewell: float) -> None:
+        """End the connection where nothing is left to send.
+
+        Over TLS the transport waits for the client's own farewell, and an idle client does not read: after `farewell`
+        seconds it is cut.
+        """
+        self._transport.close()
+        if self._secure:
+            self._loop.call_later(farewell, self._transport.abort)
 
     async def stream(self, lead: bytes, chunks: AsyncIterator[ReadChunk], length: int | None, chunked: bool) -> None:
         """Send a head and all chunks. Raises what the stream raises, ShortStream, ClientGone.
