@@ -3,8 +3,8 @@
 
 Invariants
   A1  A waiter is completed only after its record is durable on all k+m slots AND every slot was seen without its
-      close flag
-      after that write (R3, invariant 6): whoever closes a slot first finds every acknowledged record by scanning after.
+      close flag after that write (R3, invariant 6): whoever closes a slot first finds every acknowledged record by
+      scanning after.
   A2  Each offset is written at most once; the next record begins at the previous span's end (R1).
   A3  After the first failure or lateness nothing is acknowledged any more, not even stripes that all slots wrote.
   A4  Memory: packs of at most PIECE_LIMIT bytes, `pieces_in_flight` pieces, as many parity buffers.

@@ -150,9 +150,10 @@ class Fragments:
     async def read(
         self, volume: Volume, at: StripeAt, slot: int, low: int, high: int, target: memoryview
     ) -> bytes | None:
-        """Bytes [low, high) of a fragment. None: they are in `target`. Otherwise `target` may yet be written to by a
-        late
-        call (G2) and the rebuilt bytes are returned. Raises Damaged, BlobGone."""
+        """Bytes [low, high) of a fragment: None when they are in `target`, else the rebuilt bytes.
+
+        `target` may then yet be written to by a late call (G2). Raises Damaged, BlobGone.
+        """
         held = volume.slots[slot]
         if held is None or held.unit.state is DiskState.FAILED:
             return await self.rebuild(volume, at, slot, low, high)

@@ -2,8 +2,7 @@
 """Blobs to records: builds all k+m records of one stripe in memory. No I/O; one pass, one copy.
 
 A pack joins small blobs whole into k fragments; a piece is cut in place. Parity is coded and every stored block
-summed in
-column slices of at most codec.SLICE data bytes, while they are warm.
+summed in column slices of at most codec.SLICE data bytes, while they are warm.
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,7 @@
 """`drystone-disk.json`: what makes a directory a disk of a cell.
 
 Format    docs/formats/disk.md (v1). A directory with a foreign cluster id, or one that was a mount point at
-initialisation
-and is none now, is refused by whoever opens it; this module only says what the file means.
+initialisation and is none now, is refused by whoever opens it; this module only says what the file means.
 """
 
 import json

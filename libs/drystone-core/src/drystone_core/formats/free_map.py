@@ -2,8 +2,8 @@
 """The free map of a volume: which stripes' payloads were punched (R8). A sidecar file beside each shard file.
 
 Format    docs/formats/free-map.md (v1): two copies, COPY_BYTES apart; generation g is written to copy g % 2, so a
-torn write
-leaves the previous generation whole. The valid copy with the higher generation counts. Keyed like records (R2).
+torn write leaves the previous generation whole. The valid copy with the higher generation counts. Keyed like records
+(R2).
 """
 
 import hashlib

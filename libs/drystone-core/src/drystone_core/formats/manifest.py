@@ -2,9 +2,8 @@
 """A large object's parts and blobs outside its row: pages of 64 KiB with an index first.
 
 Format    docs/formats/manifest.md (v1). Page 0 is the index: for each further page the first part's number, its place
-in the
-list and the object offset at which it begins. So any range, or any part number, of a 10,000-part object costs two extra
-reads: the index, then one page (two when the range crosses into the next). Parts never straddle pages.
+in the list and the object offset at which it begins. So any range, or any part number, of a 10,000-part object costs
+two extra reads: the index, then one page (two when the range crosses into the next). Parts never straddle pages.
 """
 
 import struct

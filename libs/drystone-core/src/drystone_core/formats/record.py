@@ -5,8 +5,7 @@ Format    docs/formats/shard.md (v1).
 Invariants
   D1  Starts on a RECORD_ALIGN boundary and names its own volume, slot and offset (R1, R2).
   D2  The head is under a BLAKE2b-16 keyed with the volume's nonce; it carries the keyed digest of the blob table, so
-      bytes
-      a client chose can never pass for a record (R2).
+      bytes a client chose can never pass for a record (R2).
   D3  Table, geometry, span and payload_at are equal in all slots of the stripe; slot, stored length and CRCs differ.
   D4  Bytes of the fragment beyond `stored_length` are zeros and are not written.
 """

@@ -2,8 +2,7 @@
 """What is known only at the end of an upload and must survive beside the bytes: the trailer after a blob's payload.
 
 Format    docs/formats/trailer.md (v1): fixed head, then counted texts, sealed by a CRC32C. Used by `recover` and
-verify,
-never on the GET path.
+verify, never on the GET path.
 """
 
 import struct
