@@ -123,6 +123,17 @@ async def test_tls_round_trip(tmp_path, version):
         await until(lambda: len(released) == 2 * 21)
 
 
+async def test_a_tls_connection_begins_without_an_error_in_the_log(tmp_path, caplog):
+    """What the handshake leaves in the write buffer pauses the connection at its very beginning."""
+    async with (
+        serving(echo, tls=make_certificate(tmp_path, "a")) as server,
+        connected(server, tls=trusting_client()) as client,
+    ):
+        client.send(get())
+        assert (await client.answer())[0] == 200
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 async def test_tls_below_1_2_is_refused(tmp_path):
     """The handshake fails."""
