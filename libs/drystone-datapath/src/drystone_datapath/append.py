@@ -14,6 +14,7 @@ States  usable --error|lateness--> broken; usable --volume_limit--> full; any --
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 
@@ -136,7 +137,8 @@ class Appender:
         self._waiting.append((blob, future))
         self._waiting_bytes += len(blob.payload)
         if self._flusher is None:
-            self._flusher = loop.create_task(self._flush_all())
+            # It serves whoever comes next as well: not in the context (the request id) of the one who began it.
+            self._flusher = loop.create_task(self._flush_all(), context=Context())
         return future
 
     async def append_piece(self, piece: Piece) -> StripedExtent:

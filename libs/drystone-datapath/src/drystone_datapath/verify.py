@@ -228,7 +228,10 @@ class VolumeScrub:
 
 
 async def trim(volume: Volume, end: int, *, lanes: Lanes, clock: Clock, deadline: float = 30.0) -> int:
-    """Give back what was reserved behind `end` and never written (a crash leaves it); bytes it was at most."""
+    """Give back what was reserved behind `end` (0 = unknown) and never written; bytes it was at most.
+
+    A crash leaves such a reserve behind. Only zeros are punched: whatever they were, they read the same afterwards.
+    """
     if volume.state is not VolumeState.CLOSED:
         return 0
     slots = [slot for slot in volume.slots if slot is not None and slot.unit.state is not DiskState.FAILED]
@@ -238,19 +241,20 @@ async def trim(volume: Volume, end: int, *, lanes: Lanes, clock: Clock, deadline
 
 
 def _trim_slot(file: DiskFile, end: int) -> int:
-    """Punch the zeros at the file's end; a call is bounded by one preallocation step's worth of reading."""
+    """Punch the zeros at the file's end, found by reading backwards: it costs no more than what is given back."""
     size = file.size()
-    start = (end + RECORD_ALIGN - 1) & -RECORD_ALIGN
-    if size <= start:
-        return 0
-    space = memoryview(bytearray(min(_SLICE, size - start)))
-    zeros = bytes(len(space))
-    last = start
-    for at in range(start, size, len(space)):
-        got = file.preadv((space[: min(len(space), size - at)],), at)
+    least = max(RECORDS_AT, (end + RECORD_ALIGN - 1) & -RECORD_ALIGN)
+    space = memoryview(bytearray(_SLICE))
+    zeros = bytes(_SLICE)
+    last = (size + RECORD_ALIGN - 1) & -RECORD_ALIGN
+    while last > least:
+        at = max(least, last - _SLICE)
+        got = file.preadv((space[: last - at],), at)
         if space[:got] != zeros[:got]:
-            last = at + got
-    last = (last + RECORD_ALIGN - 1) & -RECORD_ALIGN
-    if last < size:
-        file.punch(last, size - last)
-    return max(0, size - last)
+            used = len(bytes(space[:got]).rstrip(b"\0"))
+            last = at + ((used + RECORD_ALIGN - 1) & -RECORD_ALIGN)
+            break
+        last = at
+    if max(last, least) < size:
+        file.punch(max(last, least), size - max(last, least))
+    return max(0, size - max(last, least))

@@ -12,6 +12,7 @@ Invariants
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ class Background:
         if len(self._tasks) >= self._limit:
             work.close()
             check(False, f"more than {self._limit} background tasks at {name}")
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        task = asyncio.get_running_loop().create_task(work, name=name, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task

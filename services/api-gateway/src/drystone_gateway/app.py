@@ -8,6 +8,7 @@ Invariants
   A2  Every operation has a function in the table or is NotImplemented: nothing falls through.
   A3  What a header asks for and no engine gives is refused here, for every operation.
   A4  One pass: no task is made; what is at hand is answered without suspending.
+  A5  Whatever is logged or called for a request carries its id: it is set in the context the HTTP layer gives each.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from drystone_gateway.s3.route import Router
 from drystone_gateway.s3.sigv2 import check_operation_v2
 from drystone_gateway.s3.sigv4 import CredentialSource, Verifier
 from drystone_gateway.settings import GatewaySettings
+from drystone_runtime.logs import REQUEST_ID
 
 _ANONYMOUS = {Operation.OPTIONS_PREFLIGHT: ErrorCode.CORS_FORBIDDEN}
 """What those without credentials are told, where it is not AccessDenied: no bucket has a CORS configuration yet."""
@@ -66,6 +68,7 @@ class GatewayApp:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; every DrystoneError becomes its S3 error document."""
+        REQUEST_ID.set(request.request_id)
         try:
             s3 = self._router.route(request)
             caller = self._verifier.verify(request, virtual_bucket=s3.virtual_bucket)

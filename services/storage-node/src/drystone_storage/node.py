@@ -22,6 +22,7 @@ from drystone_datapath.codec import Codecs
 from drystone_datapath.faults import DamagedFragment, VolumeBroken, VolumeUnusable
 from drystone_datapath.pack import Piece
 from drystone_datapath.read import Reader
+from drystone_datapath.verify import trim
 from drystone_datapath.volume import DiskState, DiskUnit, Volume, VolumeState
 from drystone_datapath.write import StripedWriter
 from drystone_storage.disks.store import Store, adopt_online, open_store
@@ -131,7 +132,13 @@ class StorageNode:
         self.loaded = await self.registry.load([u for u in self.store.units if u.state is not DiskState.FAILED])
         background.keep("disks.watch", self.watch.run)
         background.keep("volumes.tick", self._run_ticks)
+        background.once("volumes.trim", self._trim_left_open())
         self._draining = False
+
+    async def _trim_left_open(self) -> None:
+        """Give back at once what a crash left reserved: stores that are killed often would fill their disks."""
+        for volume in self.loaded.left_open:
+            await trim(volume, 0, lanes=self._world.lanes, clock=self._world.clock)
 
     async def drain(self) -> None:
         """Take no more blobs; close the open volumes. Reads go on."""

@@ -55,8 +55,8 @@ class LoadReport:
     """What a start found."""
 
     volumes: int = 0
-    closed: int = 0
-    """Volumes that had been left open."""
+    left_open: list[Volume] = field(default_factory=list)
+    """Volumes that had been left open and are closed now."""
     damaged: list[tuple[str, VolumeId, int, str]] = field(default_factory=list)
     """(disk, volume, slot, why)."""
     silent: list[str] = field(default_factory=list)
@@ -108,7 +108,7 @@ class VolumeRegistry:
         self.bad = {at: bad for at, bad in self.bad.items() if at.volume in self._volumes}
         for volume in left_open:
             await write_close_flags(volume, lanes=self._lanes, clock=self._clock)
-        report.closed, report.volumes = len(left_open), len(self._volumes)
+        report.left_open, report.volumes = left_open, len(self._volumes)
         return report
 
     def replace_slot(self, volume: Volume, slot: int, unit: DiskUnit) -> None:
