@@ -130,7 +130,7 @@ async def test_two_thousand_slow_uploads_leave_room_for_the_others(
     assert peak.peak < LIMIT
     assert not service.wrong
     assert service.served > 10 * (service.refused + service.given_up), "normal clients are not served"
-    assert service.given_up * 200 < service.served, "normal clients give up"
+    assert not service.given_up
     assert settled <= 32, "connections of clients that are gone are still held"
     assert together == 12, "buffers did not come back"
     assert rss(pids) < peak.before + 128 * MIB
