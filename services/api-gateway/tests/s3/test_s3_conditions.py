@@ -59,11 +59,34 @@ def test_pitfall_31_and_32_read_and_copy_conditions(headers, read, copy):
         (headers, conditions.check_read, read),
         (sources, conditions.check_copy_source, copy),
     ):
+        version = {"etag": "e", "modified_ms": MODIFIED * 1000 + 999, "now_s": MODIFIED + 60}
         if status is None:
-            check(given_headers, etag="e", modified_ms=MODIFIED * 1000 + 999)
+            check(given_headers, **version)
         else:
-            assert code_of(check, given_headers, etag="e", modified_ms=MODIFIED * 1000 + 999) is CODES[status]
+            assert code_of(check, given_headers, **version) is CODES[status]
     assert conditions.has_read_conditions(headers) is bool(headers)
+
+
+def test_if_modified_since_a_time_to_come_is_ignored():
+    """As RFC 9110 allows and AWS does: a date ahead of the clock says nothing, for reads and for copies."""
+    version = {"etag": "e", "modified_ms": MODIFIED * 1000, "now_s": MODIFIED}
+    for prefix, check in (("", conditions.check_read), ("x-amz-copy-source-", conditions.check_copy_source)):
+        check({f"{prefix}if-modified-since": AFTER}, **version)
+        failed = code_of(check, {f"{prefix}if-modified-since": SAME}, **version)
+        assert failed in (ErrorCode.NOT_MODIFIED, ErrorCode.PRECONDITION_FAILED)
+        failed = code_of(check, {f"{prefix}if-none-match": "e", f"{prefix}if-modified-since": AFTER}, **version)
+        assert failed in (ErrorCode.NOT_MODIFIED, ErrorCode.PRECONDITION_FAILED)
+        assert code_of(check, {f"{prefix}if-unmodified-since": BEFORE}, **version) is ErrorCode.PRECONDITION_FAILED
+
+
+def test_a_failed_copy_condition_is_named_as_it_was_sent():
+    """The document's <Condition> tells the source's conditions from the target's."""
+    for name in ("If-Match", "If-Unmodified-Since", "If-None-Match", "If-Modified-Since"):
+        value = {"If-Match": "x", "If-None-Match": "e", "If-Unmodified-Since": BEFORE, "If-Modified-Since": SAME}[name]
+        headers = {f"x-amz-copy-source-{name.lower()}": value}
+        with pytest.raises(Refused) as refused:
+            conditions.check_copy_source(headers, etag="e", modified_ms=MODIFIED * 1000, now_s=MODIFIED)
+        assert refused.value.details["Condition"] == f"x-amz-copy-source-{name}"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +121,8 @@ def test_pitfall_34_delete_conditions():
     headers["x-amz-if-match-last-modified-time"] = iso_date(MODIFIED)
     assert conditions.delete_conditions(headers) == expected
     assert conditions.delete_conditions({}) is NO_CONDITIONS
-    assert code_of(conditions.delete_conditions, {"if-none-match": "*"}) is ErrorCode.NOT_IMPLEMENTED
+    for name, value in (("if-none-match", "*"), ("if-modified-since", SAME), ("if-unmodified-since", SAME)):
+        assert code_of(conditions.delete_conditions, {name: value}) is ErrorCode.NOT_IMPLEMENTED
     assert code_of(conditions.delete_conditions, {"x-amz-if-match-size": "-1"}) is ErrorCode.INVALID_ARGUMENT
     assert code_of(conditions.delete_conditions, {"x-amz-if-match-last-modified-time": "x"}) is (
         ErrorCode.INVALID_ARGUMENT

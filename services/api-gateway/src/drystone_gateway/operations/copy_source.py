@@ -29,7 +29,8 @@ async def find_source(call: Call) -> tuple[CopySource, Bucket, ObjectVersion]:
                 ErrorCode.INVALID_REQUEST, "The source of a copy request may not specifically refer to a delete marker."
             )
         raise Refused(ErrorCode.NO_SUCH_KEY, Key=source.key.decode())
-    check_copy_source(headers, etag=version.etag, modified_ms=version.modified_ms)
+    now = call.gateway.clock.wall_us() // 1_000_000
+    check_copy_source(headers, etag=version.etag, modified_ms=version.modified_ms, now_s=now)
     return source, bucket, version
 
 

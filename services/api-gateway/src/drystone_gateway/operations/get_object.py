@@ -41,7 +41,8 @@ async def _answer(call: Call, *, head_only: bool) -> Response:
         return _delete_marker(call, version, named=version_id is not None)
     if has_read_conditions(headers):
         try:
-            check_read(headers, etag=version.etag, modified_ms=version.modified_ms)
+            now = gateway.clock.wall_us() // 1_000_000
+            check_read(headers, etag=version.etag, modified_ms=version.modified_ms, now_s=now)
         except Refused as refused:
             if refused.code is not ErrorCode.NOT_MODIFIED:
                 raise

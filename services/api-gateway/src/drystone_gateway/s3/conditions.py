@@ -5,13 +5,14 @@ Dates compare at second granularity; ETags with or without quotes, `W/` ignored,
 Evaluate only after authorisation: conditions must not tell an unauthorised caller whether a key exists.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from drystone_core.errors import ErrorCode, Refused
 from drystone_core.mutations import NO_CONDITIONS, Preconditions
 from drystone_gateway.s3.amz_time import parse_http_date, parse_iso_date
 
 _READ = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+_DATES = ("if-modified-since", "if-unmodified-since")
 
 
 def plain_etag(text: str) -> str:
@@ -30,35 +31,41 @@ def has_read_conditions(headers: Mapping[str, str]) -> bool:
 _READ_SET = frozenset(_READ)
 
 
-def check_read(headers: Mapping[str, str], *, etag: str, modified_ms: int) -> None:
-    """Raises Refused NOT_MODIFIED (304, no body, keep ETag and Last-Modified) or PRECONDITION_FAILED (412)."""
+def check_read(headers: Mapping[str, str], *, etag: str, modified_ms: int, now_s: int) -> None:
+    """Raises Refused NOT_MODIFIED (304, no body, keep ETag and Last-Modified) or PRECONDITION_FAILED (412).
+
+    `now_s`: Unix seconds. An If-Modified-Since beyond it is ignored, as AWS does.
+    """
     if _READ_SET.isdisjoint(headers):
         return
-    _check(headers, "", etag, modified_ms // 1000, unchanged=ErrorCode.NOT_MODIFIED)
+    _check(headers, "", etag, modified_ms // 1000, now_s, unchanged=ErrorCode.NOT_MODIFIED)
 
 
-def check_copy_source(headers: Mapping[str, str], *, etag: str, modified_ms: int) -> None:
+def check_copy_source(headers: Mapping[str, str], *, etag: str, modified_ms: int, now_s: int) -> None:
     """The four x-amz-copy-source-if-* conditions: every failure is 412 (#32)."""
-    _check(headers, "x-amz-copy-source-", etag, modified_ms // 1000, unchanged=ErrorCode.PRECONDITION_FAILED)
+    prefix = "x-amz-copy-source-"
+    _check(headers, prefix, etag, modified_ms // 1000, now_s, unchanged=ErrorCode.PRECONDITION_FAILED)
 
 
-def _check(headers: Mapping[str, str], prefix: str, etag: str, modified: int, *, unchanged: ErrorCode) -> None:
+def _check(
+    headers: Mapping[str, str], prefix: str, etag: str, modified: int, now: int, *, unchanged: ErrorCode
+) -> None:
     match = headers.get(prefix + "if-match")
     if match is not None:
         if not _matches(match, etag):
-            raise Refused(ErrorCode.PRECONDITION_FAILED, Condition="If-Match")
+            raise Refused(ErrorCode.PRECONDITION_FAILED, Condition=prefix + "If-Match")
     else:
         since = _date(headers, prefix + "if-unmodified-since")
         if since is not None and modified > since:
-            raise Refused(ErrorCode.PRECONDITION_FAILED, Condition="If-Unmodified-Since")
+            raise Refused(ErrorCode.PRECONDITION_FAILED, Condition=prefix + "If-Unmodified-Since")
     none_match = headers.get(prefix + "if-none-match")
     if none_match is not None:
         if _matches(none_match, etag):
-            raise Refused(unchanged, Condition="If-None-Match")
+            raise Refused(unchanged, Condition=prefix + "If-None-Match")
         return
     since = _date(headers, prefix + "if-modified-since")
-    if since is not None and modified <= since:
-        raise Refused(unchanged, Condition="If-Modified-Since")
+    if since is not None and modified <= since <= now:
+        raise Refused(unchanged, Condition=prefix + "If-Modified-Since")
 
 
 def _matches(text: str, etag: str) -> bool:
@@ -77,9 +84,7 @@ def _date(headers: Mapping[str, str], name: str) -> int | None:
 def write_conditions(headers: Mapping[str, str]) -> Preconditions:
     """Of PutObject, CopyObject and CompleteMultipartUpload (#33). NotImplemented for what S3 does not offer."""
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
-    for name in ("if-modified-since", "if-unmodified-since"):
-        if name in headers:
-            raise _not_offered(name)
+    _refuse(headers, _DATES)
     if match is None and none_match is None:
         return NO_CONDITIONS
     if match is not None and none_match is not None:
@@ -96,8 +101,7 @@ def delete_conditions(headers: Mapping[str, str]) -> Preconditions:
     match = headers.get("if-match")
     size = headers.get("x-amz-if-match-size")
     modified = headers.get("x-amz-if-match-last-modified-time")
-    if "if-none-match" in headers:
-        raise _not_offered("if-none-match")
+    _refuse(headers, ("if-none-match", *_DATES))
     if match is None and size is None and modified is None:
         return NO_CONDITIONS
     return Preconditions(
@@ -114,16 +118,25 @@ def parse_match_size(text: str) -> int:
     return int(text)
 
 
-def parse_match_modified(text: str) -> int:
-    """A last-modified condition (HTTP or ISO date) in milliseconds; InvalidArgument when it is no date."""
+def parse_match_modified(text: str, name: str = "x-amz-if-match-last-modified-time") -> int:
+    """A time condition (HTTP or ISO date) in milliseconds; InvalidArgument when it is no date."""
     seconds = parse_http_date(text)
     if seconds is None:
         seconds = parse_iso_date(text)
     if seconds is None:
-        raise Refused(
-            ErrorCode.INVALID_ARGUMENT, ArgumentName="x-amz-if-match-last-modified-time", ArgumentValue=text[:64]
-        )
+        raise Refused(ErrorCode.INVALID_ARGUMENT, ArgumentName=name, ArgumentValue=text[:64])
     return seconds * 1000
+
+
+def refuse_conditions(headers: Mapping[str, str]) -> None:
+    """For what changes something and takes none of them: NotImplemented, never ignored."""
+    _refuse(headers, _READ)
+
+
+def _refuse(headers: Mapping[str, str], names: Iterable[str]) -> None:
+    for name in names:
+        if name in headers:
+            raise _not_offered(name)
 
 
 def _one_etag(text: str, name: str) -> str:
