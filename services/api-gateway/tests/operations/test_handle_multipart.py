@@ -33,6 +33,21 @@ async def test_own_retries_of_abort_and_bucket_deletion_get_their_first_answer(m
         assert (await cell.caller.send("DELETE", path, query=query)).status == 404
 
 
+async def test_abort_by_its_time_spares_another_upload(make_cell):
+    """x-amz-if-match-initiated-time: another second is 412 and the upload stays; what is no time is an argument error."""
+    cell = await make_cell()
+    upload = await cell.begin("m")
+    query = f"uploadId={upload}"
+    for text, code in (("Thu, 01 Jan 2026 00:00:00 GMT", b"PreconditionFailed"), ("soon", b"InvalidArgument")):
+        headers = {"x-amz-if-match-initiated-time": text}
+        answer = await cell.caller.send("DELETE", "/bkt/m", query=query, headers=headers)
+        assert code in answer.body
+    listed = await cell.caller.send("GET", "/bkt", query="uploads")
+    initiated = listed.body.partition(b"<Initiated>")[2].partition(b"<")[0].decode()
+    headers = {"x-amz-if-match-initiated-time": initiated}
+    assert (await cell.caller.send("DELETE", "/bkt/m", query=query, headers=headers)).status == 204
+
+
 async def test_copy_onto_itself_keeps_the_bytes(make_cell):
     """REPLACE in an unversioned bucket writes no blob and keeps the uid (R6)."""
     cell = await make_cell()

@@ -277,6 +277,8 @@ def test_pitfall_72_namespaces_order_and_blanks_do_not_matter():
         b"<Delete><Object><VersionId>v</VersionId></Object></Delete>",
         b"<Delete><Object><Key>a</Key><Key>b</Key></Object></Delete>",
         b"<Delete><Object><Key>a</Key><Evil/></Object></Delete>",
+        b"<Delete><Object><Key>a</Key><ETag/></Object></Delete>",
+        b'<Delete><Object><Key>a</Key><ETag>""</ETag></Object></Delete>',
         b"<Delete>text<Object><Key>a</Key></Object></Delete>",
         b"<Delete><Quiet>maybe</Quiet><Object><Key>a</Key></Object></Delete>",
         b"<Delete>" + b"<Object><Key>a</Key></Object>" * 1001 + b"</Delete>",

@@ -18,8 +18,11 @@ from drystone_gateway.operations.ingest import Naming, Stored, ingest
 from drystone_gateway.operations.write_ids import WriteIds
 from drystone_gateway.s3 import listing, xml_out
 from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, upload_checksum
+from drystone_gateway.s3.conditions import parse_match_modified
 from drystone_gateway.s3.headers import system_metadata, user_metadata
 from drystone_gateway.s3.ranges import ByteRange, parse_copy_range, parse_part_number
+
+_INITIATED = "x-amz-if-match-initiated-time"
 
 
 async def create_upload(call: Call) -> Response:
@@ -126,10 +129,18 @@ async def list_uploads(call: Call) -> Response:
 
 
 async def abort_upload(call: Call) -> Response:
-    """DELETE /bucket/key?uploadId. A client's own retry goes straight to the commit, which knows the first outcome."""
+    """DELETE /bucket/key?uploadId. A client's own retry may find nothing: the commit knows the first outcome."""
     bucket = await call.bucket()
-    if not call.is_retry():
-        await open_upload(call, bucket)
+    wanted = call.s3.headers.get(_INITIATED)
+    initiated_ms = None if wanted is None else parse_match_modified(wanted, _INITIATED)
+    try:
+        upload = await open_upload(call, bucket)
+    except Refused as refused:
+        if refused.code is not ErrorCode.NO_SUCH_UPLOAD or not call.is_retry():
+            raise
+    else:
+        if initiated_ms is not None and initiated_ms // 1000 != upload.initiated_ms // 1000:
+            raise Refused(ErrorCode.PRECONDITION_FAILED, Condition=_INITIATED)
     await call.gateway.metadata.mutate(
         AbortUpload(write_id=call.write_ids().make(), bucket=bucket.name, key=call.key, upload_id=upload_id_of(call))
     )

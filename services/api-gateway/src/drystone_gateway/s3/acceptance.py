@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """accepted = done: request headers whose engine does not exist are refused unless they ask for the default.
 
-A header that is in no list here is either acted upon by the operation or has no effect in S3 either. When an engine
-is built, its headers leave these tables in the same commit.
+A header that is in no list here is either acted upon by the operation or has no effect in S3 either (a test asks
+botocore's model). When an engine is built, its headers leave these tables in the same commit.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from drystone_core.errors import ErrorCode, Refused
+from drystone_gateway.s3.conditions import refuse_conditions
 from drystone_gateway.s3.operation import Operation
 
 _ACL_DEFAULTS = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"})
@@ -61,6 +62,7 @@ REFUSED: Mapping[str, frozenset[str]] = MappingProxyType(
         "x-amz-object-lock-mode": frozenset(),
         "x-amz-object-lock-retain-until-date": frozenset(),
         "x-amz-object-lock-legal-hold": frozenset({"OFF"}),
+        "x-amz-object-lock-event-hold": frozenset({"OFF"}),
         "x-amz-bucket-object-lock-enabled": frozenset({"false"}),
         "x-amz-bypass-governance-retention": frozenset({"false", "true"}),
         "x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
@@ -72,6 +74,28 @@ REFUSED: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """Header → the values that mean the default (compared without regard to case); anything else is NotImplemented."""
 
+FAMILIES = (
+    "x-amz-server-side-encryption",
+    "x-amz-copy-source-server-side-encryption",
+    "x-amz-object-lock-",
+    "x-amz-grant-",
+)
+"""Headers that begin so and are not in REFUSED belong to an engine that does not exist: no value of theirs is known."""
+
+_UNCONDITIONAL = frozenset(
+    {
+        Operation.ABORT_MULTIPART_UPLOAD,
+        Operation.CREATE_BUCKET,
+        Operation.CREATE_MULTIPART_UPLOAD,
+        Operation.DELETE_BUCKET,
+        Operation.DELETE_OBJECTS,
+        Operation.UPLOAD_PART,
+        Operation.UPLOAD_PART_COPY,
+    }
+)
+"""What changes something and takes no If-… header: whoever sends one means that the change must not be made else."""
+_PUTS = frozenset({Operation.PUT_OBJECT, Operation.UPLOAD_PART})
+
 _FOLDED = {name: frozenset(value.lower() for value in values) for name, values in REFUSED.items()}
 
 
@@ -79,12 +103,20 @@ def check_acceptable(headers: Mapping[str, str], operation: Operation) -> None:
     """NotImplemented (or InvalidArgument, InvalidStorageClass for values S3 does not know) for what has no engine.
 
     x-amz-bypass-governance-retention is harmless while no object can be locked. x-amz-mfa belongs to MFA delete.
+    A PUT with Content-Range means a part of the object (RFC 9110 §14.4): it must not replace the whole.
     """
     for name in headers:
         if name.startswith("x-amz-"):
             allowed = _FOLDED.get(name)
-            if allowed is not None and headers[name].strip().lower() not in allowed:
+            if allowed is None:
+                if name.startswith(FAMILIES):
+                    raise _refusal(name, headers[name].strip(), operation)
+            elif headers[name].strip().lower() not in allowed:
                 raise _refusal(name, headers[name].strip(), operation)
+    if operation in _UNCONDITIONAL:
+        refuse_conditions(headers)
+    if operation in _PUTS and "content-range" in headers:
+        raise _refusal("content-range", headers["content-range"], operation)
 
 
 def _refusal(name: str, value: str, operation: Operation) -> Refused:

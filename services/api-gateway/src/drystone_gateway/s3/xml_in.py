@@ -229,8 +229,11 @@ def _delete_entry(element: Element) -> DeleteEntry:
         version_id = found["VersionId"].text.strip()
     conditions = NO_CONDITIONS
     if len(found) > 1 and not found.keys() <= {"Key", "VersionId"}:
+        etag = plain_etag(found["ETag"].text) if "ETag" in found else ""
+        if "ETag" in found and not etag:
+            raise malformed()  # it would mean no condition at all
         conditions = Preconditions(
-            if_match=plain_etag(found["ETag"].text) if "ETag" in found else "",
+            if_match=etag,
             if_match_size=parse_match_size(found["Size"].text.strip()) if "Size" in found else None,
             if_match_modified_ms=(
                 parse_match_modified(found["LastModifiedTime"].text.strip()) if "LastModifiedTime" in found else None
