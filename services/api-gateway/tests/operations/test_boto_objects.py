@@ -121,6 +121,26 @@ def test_malformed_or_multiple_ranges_are_ignored(s3, bucket, text):
     assert got["ResponseMetadata"]["HTTPStatusCode"] == 200 and got["Body"].read() == b"0123456789"
 
 
+def test_a_download_is_resumed_only_of_the_same_version(s3_raw, s3, bucket):
+    """If-Range with another ETag: the whole object, 200; with its own: the tail."""
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"0123456789")["ETag"]
+    for validator, status, body in (('"old"', 200, b"0123456789"), (etag, 206, b"789")):
+        headers = {"range": "bytes=7-", "if-range": validator}
+        assert s3_raw("GET", f"/{bucket}/k", headers=headers)[::2] == (status, body)
+
+
+def test_a_part_number_is_judged_before_the_object(s3_raw, bucket):
+    """InvalidArgument, and InvalidRequest beside Range, whether the key exists or not."""
+    for query, headers, code in (
+        ("partNumber=0", {}, b"InvalidArgument"),
+        ("partNumber=10001", {}, b"InvalidArgument"),
+        ("partNumber=1", {"range": "bytes=0-1"}, b"InvalidRequest"),
+    ):
+        status, _, body = s3_raw("GET", f"/{bucket}/none?{query}", headers=headers)
+        assert status == 400 and code in body
+        assert s3_raw("HEAD", f"/{bucket}/none?{query}", headers=headers)[0] == 400
+
+
 def test_any_range_of_an_empty_object_is_416(s3, bucket):
     """Zero bytes satisfy no range."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"")

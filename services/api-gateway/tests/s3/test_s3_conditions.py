@@ -158,6 +158,9 @@ def test_dates_of_all_three_http_forms_and_no_others():
         ("bytes=-99", 10, (0, 10)),
         ("Bytes=1-1", 10, (1, 1)),
         ("bytes=0-99999999999999999", 10, (0, 10)),
+        ("bytes=2-18446744073709551615", 10, (2, 8)),
+        ("bytes=-18446744073709551616", 10, (0, 10)),
+        ("bytes=18446744073709551616-", 10, ErrorCode.INVALID_RANGE),
         ("bytes=10-", 10, ErrorCode.INVALID_RANGE),
         ("bytes=-0", 10, ErrorCode.INVALID_RANGE),
         ("bytes=0-0", 0, ErrorCode.INVALID_RANGE),
@@ -178,6 +181,19 @@ def test_pitfall_35_ranges(text, size, expected):
         assert code_of(ranges.parse_range, text, size) is expected
     else:
         assert ranges.parse_range(text, size) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "applies"),
+    [
+        (None, True), ('"e"', True), ("e", True), ('"x"', False), ('W/"e"', False), ("*", False), ("", False),
+        (SAME, True), (BEFORE, False), (AFTER, False),
+    ],
+)  # fmt: skip
+def test_if_range_lets_a_range_through_for_the_same_version_only(text, applies):
+    """A strong ETag or the very date; otherwise who resumes a download gets the new version whole, not its tail."""
+    headers = {} if text is None else {"if-range": text}
+    assert conditions.range_applies(headers, etag="e", modified_ms=MODIFIED * 1000 + 5) is applies
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.binary(min_size=1, max_size=50))

@@ -93,6 +93,7 @@ def test_pitfall_27_overrides_are_for_authenticated_callers():
     assert b"text/plain" not in lines
     assert code_of(headers.response_overrides, query, anonymous=True) is ErrorCode.INVALID_REQUEST
     assert headers.response_overrides({"versionId": "v"}, anonymous=True) == {}
+    assert headers.response_overrides({"response-content-type": ""}, anonymous=False) == {}
     for bad in ("a\r\nb", "a\nb", "a\0b"):
         refused = code_of(headers.response_overrides, {"response-content-type": bad}, anonymous=False)
         assert refused is ErrorCode.INVALID_ARGUMENT

@@ -14,7 +14,7 @@ from drystone_gateway.operations.context import Call
 from drystone_gateway.operations.object_stream import ObjectStream
 from drystone_gateway.s3.amz_time import http_date
 from drystone_gateway.s3.checksums import checksum_header
-from drystone_gateway.s3.conditions import check_read, has_read_conditions
+from drystone_gateway.s3.conditions import check_read, has_read_conditions, range_applies
 from drystone_gateway.s3.headers import header_line, object_lines, response_overrides
 from drystone_gateway.s3.ranges import ByteRange, parse_part_number, parse_range, part_number_with_range
 
@@ -34,8 +34,9 @@ async def head_object(call: Call) -> Response:
 async def _answer(call: Call, *, head_only: bool) -> Response:
     gateway, s3 = call.gateway, call.s3
     query, headers = s3.query, s3.headers
-    bucket = await call.bucket()
+    number = _part_number(call) if query else None
     version_id = call.version_id() if query else None
+    bucket = await call.bucket()
     version = await gateway.metadata.object(bucket.name, call.key, version_id)
     if version.delete_marker:
         return _delete_marker(call, version, named=version_id is not None)
@@ -57,8 +58,8 @@ async def _answer(call: Call, *, head_only: bool) -> Response:
         head += b"x-amz-tagging-count: %d\r\n" % len(version.tags)
     status, start, length = 200, 0, version.size
     checksum = version.checksum
-    if "range" in headers or "partNumber" in query:
-        found, extra, checksum = await _portion(call, version)
+    if number is not None or "range" in headers:
+        found, extra, checksum = await _portion(call, version, number)
         if found is not None:
             status, start, length = 206, found.start, found.length
             if length:
@@ -97,16 +98,26 @@ async def _body(
     return Response(status, head, stream=stream, length=length)
 
 
-async def _portion(call: Call, version: ObjectVersion) -> tuple[ByteRange | None, bytes, Checksum | None]:
-    """(bytes asked for or None for all, further head lines, the checksum that covers exactly them)."""
-    query, range_text = call.s3.query, call.s3.headers.get("range")
-    text = query.get("partNumber")
+def _part_number(call: Call) -> int | None:
+    """`partNumber`, judged before anything is looked up; not together with Range (#36)."""
+    text = call.s3.query.get("partNumber")
     if text is None:
-        found = parse_range(range_text or "", version.size)
-        return found, b"", version.checksum if found is None else None
-    if range_text is not None:
-        raise part_number_with_range()
+        return None
     number = parse_part_number(text)
+    if "range" in call.s3.headers:
+        raise part_number_with_range()
+    return number
+
+
+async def _portion(
+    call: Call, version: ObjectVersion, number: int | None
+) -> tuple[ByteRange | None, bytes, Checksum | None]:
+    """(bytes asked for or None for all, further head lines, the checksum that covers exactly them)."""
+    if number is None:
+        headers, found = call.s3.headers, None
+        if range_applies(headers, etag=version.etag, modified_ms=version.modified_ms):
+            found = parse_range(headers["range"], version.size)
+        return found, b"", version.checksum if found is None else None
     if not version.parts_count:
         if number != 1:
             raise _no_such_part(number, 1)

@@ -68,6 +68,17 @@ def _check(
         raise Refused(unchanged, Condition=prefix + "If-Modified-Since")
 
 
+def range_applies(headers: Mapping[str, str], *, etag: str, modified_ms: int) -> bool:
+    """If-Range: is what the client has a part of still this version? If not, Range is ignored (RFC 9110 §13.1.5)."""
+    text = headers.get("if-range")
+    if text is None:
+        return True
+    seconds = parse_http_date(text)
+    if seconds is not None:
+        return seconds == modified_ms // 1000
+    return not text.startswith("W/") and plain_etag(text) == etag
+
+
 def _matches(text: str, etag: str) -> bool:
     return any(candidate == "*" or candidate == etag for candidate in map(plain_etag, text.split(",")))
 

@@ -229,7 +229,7 @@ def response_overrides(query: Mapping[str, str], *, anonymous: bool) -> dict[str
     found: dict[str, str] = {}
     for name, value in query.items():
         target = _OVERRIDES.get(name)
-        if target is None:
+        if target is None or not value:
             continue
         if anonymous:
             raise Refused(

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from drystone_core.errors import ErrorCode, Refused
 
-_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})\Z", re.ASCII | re.IGNORECASE)
+_RANGE = re.compile(r"bytes=(\d{0,100})-(\d{0,100})\Z", re.ASCII | re.IGNORECASE)
+"""More digits than any size has: clients that mean "to the end" send 2**64 - 1 and the like."""
 _COPY_RANGE = re.compile(r"bytes=(\d{1,19})-(\d{1,19})\Z", re.ASCII)
 
 
