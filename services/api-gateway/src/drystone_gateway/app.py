@@ -31,8 +31,12 @@ from drystone_gateway.s3.sigv4 import CredentialSource, Verifier
 from drystone_gateway.settings import GatewaySettings
 from drystone_runtime.logs import REQUEST_ID
 
-_ANONYMOUS = {Operation.OPTIONS_PREFLIGHT: ErrorCode.CORS_FORBIDDEN}
-"""What those without credentials are told, where it is not AccessDenied: no bucket has a CORS configuration yet."""
+_ANONYMOUS = {
+    Operation.OPTIONS_PREFLIGHT: ErrorCode.CORS_FORBIDDEN,
+    Operation.POST_OBJECT: ErrorCode.NOT_IMPLEMENTED,
+}
+"""What those without credentials are told, where it is not AccessDenied: no bucket has a CORS configuration yet, and an
+upload by form, whose credentials stand in its body, is not offered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,7 @@ class GatewayApp:
             s3 = self._router.route(request)
             caller = self._verifier.verify(request, virtual_bucket=s3.virtual_bucket)
             if caller.anonymous:
-                raise Refused(_ANONYMOUS.get(s3.operation, ErrorCode.ACCESS_DENIED))
+                raise self._refusal(s3.operation)
             if caller.version_two:
                 check_operation_v2(s3.operation)
             check_acceptable(s3.headers, s3.operation)
@@ -83,6 +87,13 @@ class GatewayApp:
             return await operation(Call(self._gateway, request, s3, caller))
         except DrystoneError as error:
             return error_response(request, error)
+
+    def _refusal(self, operation: Operation) -> Refused:
+        """What those without credentials hear, whatever exists: with HeadBucket the region of all buckets here."""
+        code = _ANONYMOUS.get(operation, ErrorCode.ACCESS_DENIED)
+        return Refused(
+            code, **({"Region": self._gateway.settings.region} if operation is Operation.HEAD_BUCKET else {})
+        )
 
 
 def build(settings: GatewaySettings, world: World, links: Links) -> GatewayApp:

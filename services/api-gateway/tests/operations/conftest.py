@@ -175,7 +175,7 @@ def s3_endpoint():
     assert gateway.blobs.lent == 0, "every piece buffer was given back"
 
 
-def make_client(endpoint: Endpoint, **options):
+def make_client(endpoint: Endpoint, *, region_name: str = REGION, **options):
     settings = {
         "signature_version": "s3v4",
         "s3": {"addressing_style": "path"},
@@ -187,7 +187,7 @@ def make_client(endpoint: Endpoint, **options):
         endpoint_url=endpoint.url,
         aws_access_key_id=endpoint.access_key,
         aws_secret_access_key=endpoint.secret_key,
-        region_name=REGION,
+        region_name=region_name,
         config=Config(**{**settings, **options}),
     )
 
@@ -213,7 +213,7 @@ def s3_anonymous(s3_endpoint):
 
 @pytest.fixture(scope="session")
 def s3_factory(s3_endpoint):
-    return lambda: make_client(s3_endpoint)
+    return lambda **options: make_client(s3_endpoint, **options)
 
 
 _SERIAL = itertools.count()

@@ -171,6 +171,20 @@ def test_anonymous_requests_are_denied(s3_anonymous, bucket):
     assert code_of(error) == "AccessDenied"
 
 
+def test_a_refused_head_of_a_bucket_tells_its_region(s3_raw, s3_factory, s3_anonymous, bucket):
+    """x-amz-bucket-region on 403 and 400, so that a client set to another region finds the way as boto3 does."""
+    _, headers, body = s3_raw("HEAD", f"/{bucket}", headers={"x-amz-expected-bucket-owner": "999999999999"})
+    assert headers["x-amz-bucket-region"] == "us-east-1" and body == b""
+    with pytest.raises(ClientError) as error:
+        s3_anonymous.head_bucket(Bucket=bucket)
+    assert error.value.response["ResponseMetadata"]["HTTPHeaders"]["x-amz-bucket-region"] == "us-east-1"
+    elsewhere = s3_factory(region_name="eu-west-1")
+    elsewhere.put_object(Bucket=bucket, Key="k", Body=b"abc")
+    assert s3_factory(region_name="eu-west-1").head_object(Bucket=bucket, Key="k")["ContentLength"] == 3
+    status, headers, _ = s3_raw("HEAD", f"/{bucket}-none")
+    assert status == 404 and "x-amz-bucket-region" not in headers
+
+
 def test_every_answer_carries_request_ids(s3_raw, bucket):
     """x-amz-request-id and x-amz-id-2 stand on success and on refusal, and the error names the same id."""
     status, headers, _ = s3_raw("GET", f"/{bucket}")

@@ -303,6 +303,9 @@ async def test_anonymous_and_preflight_are_denied(make_cell):
     request = cell.caller.request("OPTIONS", "/bkt/k", sign=False, headers={"origin": "http://x"})
     answer = await cell.caller.run(request)
     assert answer.status == 403 and b"<Code>AccessForbidden</Code>" in answer.body
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    answer = await cell.caller.send("POST", "/bkt", b"--x--", sign=False, headers=form)
+    assert answer.status == 501 and b"<Code>NotImplemented</Code>" in answer.body
 
 
 async def test_two_uploads_through_one_url_are_two(make_cell):

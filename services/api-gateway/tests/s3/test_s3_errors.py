@@ -95,3 +95,6 @@ def test_error_heads_carry_what_belongs_to_the_status():
     assert b"Allow" not in error_head(Refused(ErrorCode.METHOD_NOT_ALLOWED, Allow="X\r\nEvil: 1"))
     assert b"Content-Range: bytes */5\r\n" in error_head(Refused(ErrorCode.INVALID_RANGE, ActualObjectSize="5"))
     assert error_head(ErrorCode.NOT_MODIFIED) == b""
+    wrong_region = Refused(ErrorCode.AUTHORIZATION_HEADER_MALFORMED, Region="eu-west-1")
+    assert b"x-amz-bucket-region: eu-west-1\r\n" in error_head(wrong_region)
+    assert b"region" not in error_head(Refused(ErrorCode.ACCESS_DENIED, Region="x\r\nEvil: 1"))

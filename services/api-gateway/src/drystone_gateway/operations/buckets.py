@@ -44,8 +44,13 @@ async def delete_bucket(call: Call) -> Response:
 
 
 async def head_bucket(call: Call) -> Response:
-    """HEAD /bucket."""
-    bucket = await call.bucket()
+    """HEAD /bucket. Who may not use it still hears its region (#71)."""
+    try:
+        bucket = await call.bucket()
+    except Refused as refused:
+        if refused.code is ErrorCode.ACCESS_DENIED:
+            raise Refused(ErrorCode.ACCESS_DENIED, Region=call.gateway.settings.region) from None
+        raise
     return Response(
         200, _region(bucket.region) + b"x-amz-access-point-alias: false\r\nContent-Type: application/xml\r\n"
     )

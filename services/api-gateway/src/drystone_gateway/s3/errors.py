@@ -259,10 +259,13 @@ def status_of(error: BaseException | ErrorCode) -> int:
 
 
 def error_head(error: BaseException | ErrorCode) -> bytes:
-    """Header lines that go with the error: content type, Retry-After of 503, Allow of 405, Content-Range of 416."""
+    """Header lines that go with the error: content type, Retry-After of 503, Allow of 405, Content-Range of 416, and
+    the region of an error that names one (a HEAD has no body to name it in; SDKs follow it there)."""
     status = status_of(error)
     details = error.details if isinstance(error, DrystoneError) else {}
     lines = [] if status == 304 else [b"Content-Type: application/xml\r\n"]
+    if "Region" in details and details["Region"].replace("-", "").isalnum():
+        lines.append(b"x-amz-bucket-region: " + details["Region"].encode() + b"\r\n")
     if status == 503:
         lines.append(b"Retry-After: 1\r\n")
     elif status == 405 and details.get("Allow", "").replace(", ", "").isalpha():
