@@ -78,6 +78,22 @@ def test_start_after_and_marker_exclude_their_key(s3, filled):
     assert keys(s3.list_objects(Bucket=filled, Marker="b")) == KEYS[KEYS.index("b") + 1 :]
 
 
+@pytest.mark.parametrize("marker", ["dir/", "dir/sub/", "dir/sub/1", "dir/sub/9", "dir/x"])
+def test_a_marker_inside_a_common_prefix_is_behind_it(s3, filled, marker):
+    """As AWS: the prefix was shown before; start-after shows what follows it, its own prefix too."""
+    page = s3.list_objects(Bucket=filled, Marker=marker, Delimiter="/")
+    assert prefixes(page) == [] and keys(page) == ["z z", "z%z", "z+z", "é", "日"] and page["Marker"] == marker
+    page = s3.list_object_versions(Bucket=filled, KeyMarker=marker, Delimiter="/")
+    assert prefixes(page) == [] and page["KeyMarker"] == marker
+    page = s3.list_object_versions(Bucket=filled, KeyMarker=marker, VersionIdMarker="null", Delimiter="/")
+    assert prefixes(page) == []
+    page = s3.list_objects_v2(Bucket=filled, StartAfter=marker, Delimiter="/")
+    assert prefixes(page) == (["dir/"] if marker not in ("dir/", "dir/x") else [])
+    uploads = [s3.create_multipart_upload(Bucket=filled, Key=key)["UploadId"] for key in ("dir/sub/1", "dir/x")]
+    page = s3.list_multipart_uploads(Bucket=filled, KeyMarker=marker, Delimiter="/", UploadIdMarker=uploads[0])
+    assert prefixes(page) == [] and page["KeyMarker"] == marker
+
+
 def test_max_keys_zero_is_empty_and_not_truncated(s3, filled):
     """0 → nothing, and more than 1000 is clamped."""
     page = s3.list_objects_v2(Bucket=filled, MaxKeys=0)

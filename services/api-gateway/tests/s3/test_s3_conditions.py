@@ -339,7 +339,9 @@ def test_pitfall_56_and_66_markers():
     assert code_of(listing.list_versions, {"version-id-marker": "v", "key-marker": ""}) is ErrorCode.INVALID_ARGUMENT
     assert listing.list_versions({"version-id-marker": "v", "key-marker": "k"}).version_marker == "v"
     assert listing.list_uploads({"upload-id-marker": "u"}).upload_marker == ""
-    assert listing.list_uploads({"upload-id-marker": "u", "key-marker": "k"}).upload_marker == "u"
+    ours = "0" * 32
+    assert listing.list_uploads({"upload-id-marker": ours, "key-marker": "k"}).upload_marker == ours
+    assert code_of(listing.list_uploads, {"upload-id-marker": "u", "key-marker": "k"}) is ErrorCode.INVALID_ARGUMENT
 
 
 def test_pitfall_67_bucket_pages():

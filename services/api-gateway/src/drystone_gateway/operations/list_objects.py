@@ -34,12 +34,13 @@ async def list_object_versions(call: Call) -> Response:
     query = listing.list_versions(call.s3.query)
     bucket = await call.bucket()
     if query.limit:
+        after_key, after_version = query.after
         page = await call.gateway.metadata.list_versions(
             bucket.name,
             prefix=query.prefix,
             delimiter=query.delimiter,
-            after_key=query.key_marker,
-            after_version=query.version_marker,
+            after_key=after_key,
+            after_version=after_version,
             limit=query.limit,
         )
     else:

@@ -115,12 +115,13 @@ async def list_uploads(call: Call) -> Response:
     query = listing.list_uploads(call.s3.query)
     bucket = await call.bucket()
     if query.limit:
+        after_key, after_upload = query.after
         page = await call.gateway.metadata.list_uploads(
             bucket.name,
             prefix=query.prefix,
             delimiter=query.delimiter,
-            after_key=query.key_marker,
-            after_upload=query.upload_marker,
+            after_key=after_key,
+            after_upload=after_upload,
             limit=query.limit,
         )
     else:

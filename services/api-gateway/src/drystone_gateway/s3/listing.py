@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drystone_core.errors import ErrorCode, Refused
+from drystone_core.formats.row_keys import parse_upload
 from drystone_gateway.s3.copy_source import parse_version_id
 from drystone_gateway.s3.tokens import TokenKind, make_token, read_token
 
@@ -40,6 +41,12 @@ class ListVersionsQuery:
     limit: int
     encode_url: bool
 
+    @property
+    def after(self) -> tuple[bytes, str]:
+        """Key and version after which to go on."""
+        common = _common(self.key_marker, self.prefix, self.delimiter)
+        return (self.key_marker, self.version_marker) if common is None else (common, "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListUploadsQuery:
@@ -50,6 +57,12 @@ class ListUploadsQuery:
     """Ignored without a key marker, as AWS does."""
     limit: int
     encode_url: bool
+
+    @property
+    def after(self) -> tuple[bytes, str]:
+        """Key and upload after which to go on."""
+        common = _common(self.key_marker, self.prefix, self.delimiter)
+        return (self.key_marker, self.upload_marker) if common is None else (common, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +83,11 @@ class ListBucketsQuery:
 
 def list_objects_v1(query: Mapping[str, str]) -> ListObjectsQuery:
     """Parameters of ListObjects."""
-    marker = _bytes(query, "marker")
+    marker, prefix, delimiter = (_bytes(query, name) for name in ("marker", "prefix", "delimiter"))
     return ListObjectsQuery(
-        prefix=_bytes(query, "prefix"),
-        delimiter=_bytes(query, "delimiter"),
-        after=marker,
+        prefix=prefix,
+        delimiter=delimiter,
+        after=_common(marker, prefix, delimiter) or marker,
         marker=marker,
         limit=parse_limit(query, "max-keys"),
         encode_url=parse_encoding(query),
@@ -127,12 +140,19 @@ def list_versions(query: Mapping[str, str]) -> ListVersionsQuery:
 
 def list_uploads(query: Mapping[str, str]) -> ListUploadsQuery:
     """Parameters of ListMultipartUploads."""
-    key_marker = _bytes(query, "key-marker")
+    key_marker, upload_marker = _bytes(query, "key-marker"), query.get("upload-id-marker", "")
+    if key_marker and upload_marker and parse_upload(upload_marker) is None:
+        raise Refused(
+            ErrorCode.INVALID_ARGUMENT,
+            "Invalid uploadId marker",
+            ArgumentName="upload-id-marker",
+            ArgumentValue=upload_marker[:128],
+        )
     return ListUploadsQuery(
         prefix=_bytes(query, "prefix"),
         delimiter=_bytes(query, "delimiter"),
         key_marker=key_marker,
-        upload_marker=query.get("upload-id-marker", "") if key_marker else "",
+        upload_marker=upload_marker if key_marker else "",
         limit=parse_limit(query, "max-uploads"),
         encode_url=parse_encoding(query),
     )
@@ -190,6 +210,17 @@ def parse_encoding(query: Mapping[str, str]) -> bool:
             ArgumentValue=text[:128],
         )
     return True
+
+
+def _common(marker: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
+    """The common prefix a marker lies in, which AWS then does not show again; None when there is none.
+
+    (start-after of V2 is different: what follows it is shown, the prefix it lies in too.)
+    """
+    if not delimiter or not marker.startswith(prefix):
+        return None
+    at = marker.find(delimiter, len(prefix))
+    return None if at < 0 else marker[: at + len(delimiter)]
 
 
 def _bytes(query: Mapping[str, str], name: str) -> bytes:
