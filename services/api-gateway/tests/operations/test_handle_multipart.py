@@ -116,12 +116,49 @@ async def test_completion_checks_what_the_client_claims(make_cell):
         ({"x-amz-checksum-crc32c": "AAAAAA=="}, b"BadDigest"),
         ({"x-amz-checksum-type": "COMPOSITE"}, b"InvalidRequest"),
         ({"x-amz-checksum-sha1": encode(bytes(20))}, b"InvalidRequest"),
+        ({"x-amz-checksum-crc32c": "nonsense"}, b"InvalidRequest"),
+        ({"x-amz-checksum-crc32c": value, "x-amz-checksum-sha1": encode(bytes(20))}, b"InvalidRequest"),
     ):
         answer = await cell.caller.send("POST", "/bkt/m", document, query=query, headers=headers)
         assert answer.status == 400 and code in answer.body, headers
     headers = {"x-amz-mp-object-size": "4", "x-amz-checksum-crc32c": value, "x-amz-checksum-type": "FULL_OBJECT"}
     answer = await cell.caller.send("POST", "/bkt/m", document, query=query, headers=headers)
     assert answer.status == 200 and f"<ChecksumCRC32C>{value}<".encode() in answer.body
+
+
+async def test_a_composite_needs_every_part_with_its_checksum(make_cell):
+    """As AWS: a part without one is refused, and so is a completion that leaves it out or names another algorithm."""
+    cell = await make_cell()
+    upload = await cell.begin("m", **{"x-amz-checksum-algorithm": "SHA256"})
+    query = f"partNumber=1&uploadId={upload}"
+    without = await cell.caller.send("PUT", "/bkt/m", b"part", query=query)
+    assert without.status == 400 and b"actual checksum Type: null" in without.body
+    value = encode(hashlib.sha256(b"part").digest())
+    part = await cell.caller.send("PUT", "/bkt/m", b"part", query=query, headers={"x-amz-checksum-sha256": value})
+    etag, query = part.headers["etag"], f"uploadId={upload}"
+    for sums, code in (
+        ("", b"InvalidRequest"),
+        (f"<ChecksumSHA1>{encode(bytes(20))}</ChecksumSHA1>", b"BadDigest"),
+        (f"<ChecksumSHA256>{encode(bytes(32))}</ChecksumSHA256>", b"InvalidPart"),
+        (f"<ChecksumSHA256>{value}</ChecksumSHA256>", b"-1</ChecksumSHA256>"),
+    ):
+        row = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag>{sums}</Part>"
+        document = f"<CompleteMultipartUpload>{row}</CompleteMultipartUpload>".encode()
+        assert code in (await cell.caller.send("POST", "/bkt/m", document, query=query)).body
+
+
+async def test_a_full_object_checksum_needs_none_of_its_parts(make_cell):
+    """The parts' sums are ours to take; another algorithm named at completion is still refused."""
+    cell = await make_cell()
+    upload = await cell.begin("m", **{"x-amz-checksum-algorithm": "CRC32", "x-amz-checksum-type": "FULL_OBJECT"})
+    part = await cell.caller.send("PUT", "/bkt/m", b"part", query=f"partNumber=1&uploadId={upload}")
+    row = f"<Part><PartNumber>1</PartNumber><ETag>{part.headers['etag']}</ETag>SUM</Part>"
+    document = f"<CompleteMultipartUpload>{row}</CompleteMultipartUpload>"
+    query = f"uploadId={upload}"
+    other = document.replace("SUM", f"<ChecksumSHA1>{encode(bytes(20))}</ChecksumSHA1>").encode()
+    assert b"BadDigest" in (await cell.caller.send("POST", "/bkt/m", other, query=query)).body
+    done = await cell.caller.send("POST", "/bkt/m", document.replace("SUM", "").encode(), query=query)
+    assert done.status == 200 and b"<ChecksumType>FULL_OBJECT<" in done.body
 
 
 @pytest.mark.parametrize("span", [(0, 0), (5, 131_076), (1_048_570, 3_000_001), (0, 4_999_999), (4_999_999, 4_999_999)])

@@ -316,11 +316,19 @@ def parts_xml(*numbers):
         (parts_xml(10001), ErrorCode.INVALID_ARGUMENT),
         (parts_xml("x"), ErrorCode.MALFORMED_XML),
         (b"<CompleteMultipartUpload><Part><ETag>e</ETag></Part></CompleteMultipartUpload>", ErrorCode.MALFORMED_XML),
+        (
+            b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>",
+            ErrorCode.MALFORMED_XML,
+        ),
+        (
+            parts_xml(1).replace(b"</Part>", b"<ChecksumCRC32>a</ChecksumCRC32><ChecksumSHA1>b</ChecksumSHA1></Part>"),
+            ErrorCode.INVALID_ARGUMENT,
+        ),
         (b"", ErrorCode.MALFORMED_XML),
     ],
 )
 def test_pitfall_45_complete_wants_ascending_parts(body, code):
-    """Order, range and presence of part numbers."""
+    """Order, range and presence of part numbers, an ETag and at most one checksum each."""
     assert code_of(xml_in.parse_complete, body) is code
     assert len(xml_in.parse_complete(parts_xml(*range(1, 10_001)))) == 10_000
 

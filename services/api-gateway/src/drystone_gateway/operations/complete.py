@@ -24,11 +24,10 @@ from drystone_gateway.operations.multipart import upload_id_of
 from drystone_gateway.s3 import xml_out
 from drystone_gateway.s3.checksums import (
     DEFAULT_ALGORITHM,
-    HEADER_PREFIX,
+    completed_checksum,
     composite,
     full_object,
     multipart_etag,
-    requested_checksum,
 )
 from drystone_gateway.s3.conditions import write_conditions
 from drystone_gateway.s3.xml_in import COMPLETE_BODY, SentPart, parse_complete
@@ -49,7 +48,7 @@ async def complete_upload(call: Call) -> Response:
         if refused.code is not ErrorCode.NO_SUCH_UPLOAD:
             raise
         return await _answer_again(call, bucket, upload_id, uid)
-    chosen = _chosen(call, sent, parts)
+    chosen = _chosen(call, upload, sent, parts)
     size = _checked_size(call, chosen)
     checksum = _checksum(call, upload, chosen)
     etag = multipart_etag(part.etag for part in chosen)
@@ -121,11 +120,11 @@ async def _read_parts(call: Call, bucket: Bucket, upload_id: UploadId) -> tuple[
     return page.upload, parts
 
 
-def _chosen(call: Call, sent: Sequence[SentPart], parts: Mapping[int, Part]) -> list[Part]:
+def _chosen(call: Call, upload: Upload, sent: Sequence[SentPart], parts: Mapping[int, Part]) -> list[Part]:
     chosen = []
     for wanted in sent:
         part = parts.get(wanted.number)
-        if part is None or part.etag != wanted.etag or not _sums_fit(wanted, part):
+        if part is None or part.etag != wanted.etag or not _sums_fit(upload, wanted, part):
             raise Refused(
                 ErrorCode.INVALID_PART,
                 UploadId=upload_id_of(call),
@@ -136,12 +135,28 @@ def _chosen(call: Call, sent: Sequence[SentPart], parts: Mapping[int, Part]) -> 
     return chosen
 
 
-def _sums_fit(wanted: SentPart, part: Part) -> bool:
-    """Checksums the client names must be the part's; one of another algorithm than the stored one cannot be judged."""
-    checksum = part.checksum
+def _sums_fit(upload: Upload, wanted: SentPart, part: Part) -> bool:
+    """Is the checksum the client names the part's? In a composite every part must come with it (#48).
+
+    Refused: InvalidRequest without it, BadDigest with one of another algorithm. When the upload named no algorithm, one
+    of another algorithm than the default cannot be judged.
+    """
+    checksum, algorithm = part.checksum, upload.checksum_algorithm
     if checksum is None:
         return True
     sent = wanted.checksums.get(checksum.algorithm)
+    if sent is None and algorithm and wanted.checksums:
+        raise Refused(
+            ErrorCode.BAD_DIGEST,
+            f"The {min(wanted.checksums).lower()} you specified for part {wanted.number} did not match what we"
+            " received.",
+        )
+    if sent is None and algorithm and upload.checksum_type is ChecksumType.COMPOSITE:
+        raise Refused(
+            ErrorCode.INVALID_REQUEST,
+            f"The upload was created using a {algorithm.lower()} checksum. The complete request must include the"
+            f" checksum for each part. It was missing for part {wanted.number} in the request.",
+        )
     return sent is None or sent == checksum.value
 
 
@@ -184,16 +199,16 @@ def _checksum(call: Call, upload: Upload, chosen: Sequence[Part]) -> Checksum:
         checksum = composite(algorithm, [value for value, _ in sums])
     else:
         checksum = full_object(algorithm, sums)
-    expected = headers.get(HEADER_PREFIX + algorithm.lower())
-    if expected is not None and expected.partition("-")[0] != checksum.value.partition("-")[0]:
+    expected = completed_checksum(headers)
+    if expected is None:
+        return checksum
+    if expected[0] != algorithm:
+        raise Refused(ErrorCode.INVALID_REQUEST, "The upload was created with another checksum algorithm.")
+    if expected[1] not in (checksum.value, checksum.value.partition("-")[0]):
         raise Refused(
             ErrorCode.BAD_DIGEST,
             f"The {algorithm} you specified did not match the calculated checksum.",
         )
-    if expected is None and upload.checksum_algorithm:
-        requested = requested_checksum(headers) if any(name.startswith(HEADER_PREFIX) for name in headers) else None
-        if requested is not None:
-            raise Refused(ErrorCode.INVALID_REQUEST, "The upload was created with another checksum algorithm.")
     return checksum
 
 

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Mapping
 
 from drystone_core.errors import ErrorCode, Refused
-from drystone_core.objects import Checksum
+from drystone_core.objects import Checksum, ChecksumType
 from drystone_core.ports import Buffer
 from drystone_gateway.s3.checksums import (
     ALGORITHMS,
@@ -141,17 +141,19 @@ def body_hashes(headers: Mapping[str, str], payload: PayloadMode) -> BodyHashes:
     )
 
 
-def part_hashes(headers: Mapping[str, str], payload: PayloadMode, algorithm: str) -> BodyHashes:
+def part_hashes(headers: Mapping[str, str], payload: PayloadMode, algorithm: str, kind: ChecksumType) -> BodyHashes:
     """Digests for a part of an upload that fixed `algorithm` (empty: none, so the default is kept and any is verified).
 
-    A part that brings another algorithm than the one fixed is InvalidRequest (#48).
+    A part that brings another algorithm than the one fixed is InvalidRequest, in a composite one that brings none
+    too (#48).
     """
     requested = requested_checksum(headers)
-    if requested is not None and algorithm and requested.algorithm.name != algorithm:
+    brought = "null" if requested is None else requested.algorithm.name
+    if algorithm and brought != algorithm and not (requested is None and kind is ChecksumType.FULL_OBJECT):
         raise Refused(
             ErrorCode.INVALID_REQUEST,
             f"Checksum Type mismatch occurred, expected checksum Type: {algorithm.lower()}, actual checksum Type:"
-            f" {requested.algorithm.name.lower()}",
+            f" {brought.lower()}",
         )
     return BodyHashes(
         algorithm=ALGORITHMS[algorithm or DEFAULT_ALGORITHM],

@@ -59,7 +59,7 @@ async def upload_part(call: Call) -> Response:
     source = body_source(call, gateway.settings.limits.put_bytes)
     bucket = await call.bucket()
     upload = await open_upload(call, bucket)
-    hashes = part_hashes(headers, call.caller.payload, upload.checksum_algorithm)
+    hashes = part_hashes(headers, call.caller.payload, upload.checksum_algorithm, upload.checksum_type)
     ids = call.write_ids()
     naming = _naming(call, bucket, upload, number)
     stored = await ingest(gateway, source, hashes, naming)

@@ -180,6 +180,25 @@ def requested_checksum(headers: Mapping[str, str]) -> RequestedChecksum | None:
     return found
 
 
+def completed_checksum(headers: Mapping[str, str]) -> tuple[str, str] | None:
+    """(algorithm, value) of the whole object that Complete expects, None when it names none.
+
+    The value of a composite may have its `-N`. InvalidRequest: two of them, an unknown one, a malformed value.
+    """
+    found: tuple[str, str] | None = None
+    for name, value in headers.items():
+        if not name.startswith(HEADER_PREFIX) or name in _NOT_VALUES:
+            continue
+        algorithm = _BY_HEADER.get(name)
+        if algorithm is None:
+            raise Refused(ErrorCode.INVALID_REQUEST, f"The checksum header {name[:64]} is not known.")
+        if found is not None:
+            raise _multiple()
+        _check_value(algorithm, value.partition("-")[0])
+        found = algorithm.name, value
+    return found
+
+
 def _check_agreement(claimed: str, found: RequestedChecksum | None) -> None:
     if claimed not in ALGORITHMS:
         raise _unknown_algorithm()

@@ -70,9 +70,9 @@ class SentPart(NamedTuple):
 
     number: int
     etag: str
-    """Without quotes; empty when the client sent none."""
+    """Without quotes."""
     checksums: dict[str, str]
-    """Algorithm → base64 value."""
+    """Algorithm → base64 value; one at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,11 +272,15 @@ def _sent_part(element: Element) -> SentPart:
             ArgumentValue=number,
         )
     etag = plain_etag(found["ETag"].text) if "ETag" in found else ""
+    if not etag:
+        raise malformed()
     checksums = {
         algorithm: found[element_name].text.strip()
         for element_name, algorithm in _CHECKSUM_ELEMENTS.items()
         if element_name in found
     }
+    if len(checksums) > 1:
+        raise Refused(ErrorCode.INVALID_ARGUMENT, "A part has one checksum.", PartNumber=number)
     return SentPart(int(number), etag, checksums)
 
 
