@@ -366,11 +366,11 @@ def _framing_attacks(good: Wire, mode: str) -> Iterator[tuple[str, Wire, tuple[s
         altered = body[:value] + (b"A" if body[value : value + 1] != b"A" else b"B") + body[value + 1 :]
         yield "tampered-trailer", replace(good, body=altered), (*wrong, "InvalidRequest")
         renamed = body.replace(b"x-amz-checksum-crc32:", b"x-amz-checksum-sha256:")
-        yield "other-trailer", replace(good, body=renamed), (*wrong, "InvalidRequest")
+        yield "other-trailer", replace(good, body=renamed), (*wrong, "MalformedTrailerError")
         end = body.index(b"x-amz-checksum-crc32:")
-        yield "no-trailer", replace(good, body=body[:end] + b"\r\n"), (*wrong, "InvalidRequest", "IncompleteBody")
+        yield "no-trailer", replace(good, body=body[:end] + b"\r\n"), (*wrong, "MalformedTrailerError", "IncompleteBody")
         more = body[:end] + b"x-amz-meta-a:b\r\n" + body[end:]
-        yield "more-trailers", replace(good, body=more), (*wrong, "InvalidRequest")
+        yield "more-trailers", replace(good, body=more), (*wrong, "MalformedTrailerError")
     if signed and trailer:
         at = body.rindex(b"trailer-signature:") + 22
         yield "trailer-signature", replace(good, body=_hex_flip(body, at)), wrong

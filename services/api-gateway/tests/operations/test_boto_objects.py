@@ -323,6 +323,21 @@ def test_attributes_are_what_was_asked_for(s3, bucket):
     assert got["StorageClass"] == "STANDARD" and got["Checksum"]["ChecksumSHA256"]
     got = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["ObjectSize"])
     assert "ETag" not in got and got["ObjectSize"] == 3
+    for attributes, code in (([], "InvalidRequest"), (["Colour"], "InvalidArgument")):
+        with pytest.raises(ClientError) as error:
+            s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=attributes)
+        assert code_of(error) == code
+
+
+def test_a_redirect_location_is_kept_for_its_object_alone(s3, bucket):
+    """Replayed, checked for its form, and not copied unless it is sent again."""
+    with pytest.raises(ClientError) as error:
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x", WebsiteRedirectLocation="elsewhere")
+    assert code_of(error) == "InvalidRedirectLocation"
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x", WebsiteRedirectLocation="/there")
+    assert s3.head_object(Bucket=bucket, Key="k")["WebsiteRedirectLocation"] == "/there"
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "k"})
+    assert "WebsiteRedirectLocation" not in s3.head_object(Bucket=bucket, Key="copy")
 
 
 def test_headers_without_an_engine_are_refused(s3, bucket):

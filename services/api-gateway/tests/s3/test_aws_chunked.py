@@ -92,6 +92,7 @@ def test_pitfall_07_an_altered_body_is_refused_or_means_the_same(kind, pieces, d
             ErrorCode.SIGNATURE_DOES_NOT_MATCH,
             ErrorCode.INVALID_REQUEST,
             ErrorCode.INCOMPLETE_BODY,
+            ErrorCode.MALFORMED_TRAILER,
         }
     else:
         assert not signed or result == (payload, TRAILER if trailer else {})
@@ -112,6 +113,7 @@ def test_pitfall_07_a_truncated_body_is_incomplete(kind, pieces, data):
         ErrorCode.INCOMPLETE_BODY,
         ErrorCode.SIGNATURE_DOES_NOT_MATCH,
         ErrorCode.INVALID_REQUEST,
+        ErrorCode.MALFORMED_TRAILER,
     }
 
 
@@ -160,8 +162,9 @@ def test_pitfall_08_trailers_must_be_the_announced_ones():
         body.replace(b"AAAAAA==\r\n", b"AAAAAA==\r\nx-amz-trailer-signature:" + b"0" * 64 + b"\r\n"),
         body.replace(b"AAAAAA==\r\n", b"AAAAAA==\r\nx-amz-checksum-crc32:BBBBBB==\r\n"),
     ):
-        with pytest.raises(Refused):
+        with pytest.raises(Refused) as refused:
             decode(other, 3, signed=False, trailer=True)
+        assert refused.value.code is ErrorCode.MALFORMED_TRAILER
 
 
 @pytest.mark.parametrize("size", [2, 4])

@@ -66,7 +66,8 @@ def test_pitfall_26_system_headers_are_stored_and_replayed_verbatim():
     assert b"Expires: whenever\r\n" in lines
     assert b"Content-Type: binary/octet-stream\r\n" in headers.object_lines(version())
     assert (
-        code_of(headers.system_metadata, {"x-amz-website-redirect-location": "ftp://x"}) is ErrorCode.INVALID_ARGUMENT
+        code_of(headers.system_metadata, {"x-amz-website-redirect-location": "ftp://x"})
+        is ErrorCode.INVALID_REDIRECT_LOCATION
     )
     assert code_of(headers.system_metadata, {"cache-control": "x" * 9000}) is ErrorCode.REQUEST_HEADER_SECTION_TOO_LARGE
 

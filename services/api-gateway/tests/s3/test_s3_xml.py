@@ -202,6 +202,9 @@ def test_pitfall_49_object_attributes():
     listed = parsed["ObjectParts"]
     assert (listed["TotalPartsCount"], listed["NextPartNumberMarker"], listed["IsTruncated"]) == (3, 2, True)
     assert [one["PartNumber"] for one in listed["Parts"]] == [2]
+    query = xml_out.AttributesQuery(wanted=wanted, after_part=3)
+    listed = parse("GetObjectAttributes", xml_out.object_attributes(version, query, ()))["ObjectParts"]
+    assert (listed["PartNumberMarker"], listed["IsTruncated"], listed["TotalPartsCount"]) == (3, False, 3)
     bare = xml_out.object_attributes(version, xml_out.AttributesQuery(wanted=frozenset({"ObjectParts"})), (part(1),))
     assert parse("GetObjectAttributes", bare) == {"ObjectParts": {"TotalPartsCount": 3}}
 

@@ -35,10 +35,15 @@ def _query(call: Call) -> AttributesQuery:
     headers = call.s3.headers
     text = headers.get("x-amz-object-attributes", "")
     wanted = frozenset(piece.strip() for piece in text.split(",") if piece.strip())
-    if not wanted or not wanted <= _KNOWN:
+    if not wanted:
+        raise Refused(
+            ErrorCode.INVALID_REQUEST,
+            "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
+        )
+    if not wanted <= _KNOWN:
         raise Refused(
             ErrorCode.INVALID_ARGUMENT,
-            "Invalid attribute name specified." if wanted else "The x-amz-object-attributes header is required.",
+            "Invalid attribute name specified.",
             ArgumentName="x-amz-object-attributes",
             ArgumentValue=text[:128],
         )

@@ -72,7 +72,8 @@ class ChunkedDecoder:
     def feed(self, data: memoryview) -> Iterator[memoryview]:
         """Payload slices of `data`, in order. Consume all of them before `data`'s memory is used again.
 
-        Refused: SignatureDoesNotMatch (tampered), IncompleteBody (lengths do not add up), InvalidRequest (framing).
+        Refused: SignatureDoesNotMatch (tampered), IncompleteBody (lengths do not add up), InvalidRequest (framing),
+        MalformedTrailerError.
         """
         at, end = 0, len(data)
         while at < end:
@@ -102,7 +103,7 @@ class ChunkedDecoder:
             raise Refused(ErrorCode.INCOMPLETE_BODY)
         missing = self._names - self._trailers.keys()
         if missing:
-            raise Refused(ErrorCode.INVALID_REQUEST, f"Trailer {min(missing)} was announced but did not come.")
+            raise _trailer(f"{min(missing)[:64]} was announced but did not come")
         return self._trailers
 
     def _take_line(self, data: memoryview, at: int) -> int:
@@ -180,7 +181,7 @@ class ChunkedDecoder:
             return
         self._trailer_size += len(line)
         if self._trailer_size > TRAILER_LIMIT:
-            raise _framing("the trailer is too long")
+            raise _trailer("it is too long")
         self._trailer_lines.append(line)
 
     def _awaits_signature(self) -> bool:
@@ -203,11 +204,11 @@ class ChunkedDecoder:
             name, value = _trailer_field(line)
             if name == _TRAILER_SIGNATURE:
                 if not self._mode.signed or signature:
-                    raise _framing("unexpected trailer signature")
+                    raise _trailer("unexpected signature")
                 signature = value
                 continue
             if signature or name in self._trailers or name not in self._names:
-                raise Refused(ErrorCode.INVALID_REQUEST, f"Trailer {name[:64]} was not announced in x-amz-trailer.")
+                raise _trailer(f"{name[:64]} was not announced in x-amz-trailer")
             self._trailers[name] = value
             signed_part.append(f"{name}:{value}\n")
         if self._mode.signed:
@@ -229,12 +230,16 @@ class ChunkedDecoder:
 def _trailer_field(line: bytes) -> tuple[str, str]:
     name, colon, value = line.decode("latin-1").partition(":")
     if not colon or not name or name != name.strip():
-        raise _framing("a trailer line is malformed")
+        raise _trailer("a line is malformed")
     return name.lower(), value.strip()
 
 
 def _framing(what: str) -> Refused:
     return Refused(ErrorCode.INVALID_REQUEST, f"The aws-chunked body is malformed: {what}.")
+
+
+def _trailer(what: str) -> Refused:
+    return Refused(ErrorCode.MALFORMED_TRAILER, f"The trailer of the aws-chunked body is malformed: {what}.")
 
 
 def declared_trailers(headers: Mapping[str, str]) -> tuple[str, ...]:

@@ -111,6 +111,11 @@ ERRORS: Mapping[ErrorCode, ErrorRow] = MappingProxyType(
                 "The list of parts was not in ascending order. Parts must be ordered by part number.",
             ),
             _row(_C.INVALID_RANGE, 416, "The requested range is not satisfiable"),
+            _row(
+                _C.INVALID_REDIRECT_LOCATION,
+                400,
+                "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+            ),
             _row(_C.INVALID_REQUEST, 400, "Invalid Request"),
             _row(_C.INVALID_STORAGE_CLASS, 400, "The storage class you specified is not valid"),
             _row(_C.INVALID_TAG, 400, "The tag provided was not a valid tag."),
@@ -121,6 +126,12 @@ ERRORS: Mapping[ErrorCode, ErrorRow] = MappingProxyType(
                 _C.MALFORMED_POST_REQUEST,
                 400,
                 "The body of your POST request is not well-formed multipart/form-data.",
+            ),
+            _row(
+                _C.MALFORMED_TRAILER,
+                400,
+                "The request contained trailing data that was not well-formed or did not conform to our published"
+                " schema.",
             ),
             _row(
                 _C.MALFORMED_XML,

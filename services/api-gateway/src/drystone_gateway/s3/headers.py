@@ -88,11 +88,7 @@ def system_metadata(headers: Mapping[str, str]) -> dict[str, str]:
     if total > SYSTEM_LIMIT:
         raise Refused(ErrorCode.REQUEST_HEADER_SECTION_TOO_LARGE)
     if REDIRECT in found and not found[REDIRECT].startswith(("/", "http://", "https://")):
-        raise Refused(
-            ErrorCode.INVALID_ARGUMENT,
-            "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
-            ArgumentName=REDIRECT,
-        )
+        raise Refused(ErrorCode.INVALID_REDIRECT_LOCATION)
     return found
 
 

@@ -380,7 +380,7 @@ def object_attributes(version: ObjectVersion, query: AttributesQuery, parts: Seq
 def _object_parts(count: int, query: AttributesQuery, parts: Sequence[Part]) -> str:
     summed = [part for part in parts if part.checksum is not None and part.number > query.after_part]
     shown = summed[: query.max_parts]
-    if not summed and not any(part.checksum for part in parts):
+    if parts and not any(part.checksum for part in parts):
         return f"<ObjectParts><PartsCount>{count}</PartsCount></ObjectParts>"
     rows = "".join(
         f"<Part><PartNumber>{part.number}</PartNumber><Size>{part.size}</Size>"
