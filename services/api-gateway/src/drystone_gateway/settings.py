@@ -43,6 +43,8 @@ class GatewaySettings:
     limits: Limits = field(default_factory=Limits)
     long_put_seconds: float = 3600.0
     """A body received for longer than this has its blobs registered, so that they may still be named (R7)."""
+    copy_patience_seconds: float = 10.0
+    """A copy that takes longer begins its answer, and adds a blank to it as often (s3-surface §5 #43)."""
     hash_slice: int = 256 * 1024
     """Bytes hashed in a helper thread at a time, at least."""
     inline_extents: int = 8192

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multipart uploads and copies through `GatewayApp.handle`: claims at completion, exact ranges, sources, retries."""
 
+import asyncio
 import hashlib
+from xml.etree import ElementTree
 
 import pytest
 
+from drystone_core.errors import Unavailable
 from drystone_core.ids import Key
 from drystone_gateway.s3.checksums import ALGORITHMS, encode
 
@@ -69,6 +72,41 @@ async def test_copy_of_damaged_bytes_names_nothing(make_cell):
     cell.blobs.faults.damaged.add(version.blobs[0].blob_id)
     answer = await cell.caller.send("PUT", "/bkt/copy", headers={"x-amz-copy-source": "/bkt/k"})
     assert answer.status == 500 and await keys(cell) == [b"k"]
+
+
+@pytest.mark.parametrize("kind", ["object", "part"])
+@pytest.mark.parametrize("end", ["well", "badly", "gone"])
+async def test_a_slow_copy_keeps_its_client_waiting_with_blanks(make_cell, kind, end):
+    """200 and the prolog after a while, then blanks, then the result or an Error document; who goes away ends it."""
+    cell = await make_cell(copy_patience_seconds=0.01)
+    await cell.caller.send("PUT", "/bkt/from", b"x" * LARGE)
+    upload = await cell.begin("to")
+    go_on, read = asyncio.Event(), cell.blobs.read
+
+    async def slow(*span):
+        await go_on.wait()
+        async for chunk in read(*span):
+            yield chunk
+
+    cell.blobs.read = slow
+    query = f"partNumber=1&uploadId={upload}" if kind == "part" else ""
+    request = cell.caller.request("PUT", "/bkt/to", query=query, headers={"x-amz-copy-source": "/bkt/from"})
+    response = await cell.app.handle(request)
+    assert response.status == 200 and response.length is None and b"application/xml" in response.head
+    said = [bytes((await anext(response.stream)).data) for _ in range(3)]
+    assert said == [b'<?xml version="1.0" encoding="UTF-8"?>\n', b" ", b" "]
+    if end == "badly":
+        cell.blobs.faults.read = Unavailable("away")
+    if end != "gone":
+        go_on.set()
+        said += [bytes(chunk.data) async for chunk in response.stream]
+        root = ElementTree.fromstring(b"".join(said))
+        assert root.tag.endswith(("CopyObjectResult", "CopyPartResult") if end == "well" else ("Error",))
+        assert root.findtext("Code") == (None if end == "well" else "ServiceUnavailable")
+    await response.stream.aclose()
+    assert await keys(cell) == ([b"from", b"to"] if (kind, end) == ("object", "well") else [b"from"])
+    listed = await cell.caller.send("GET", "/bkt/to", query=f"uploadId={upload}")
+    assert listed.body.count(b"<Part>") == ((kind, end) == ("part", "well"))
 
 
 async def test_part_of_an_upload_without_algorithm_may_bring_any_checksum(make_cell):

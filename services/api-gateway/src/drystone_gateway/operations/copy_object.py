@@ -8,6 +8,7 @@ Source: s3-surface §5 #40 to #43; ACL, storage class and website redirect are n
 from dataclasses import dataclass
 
 from drystone_core.errors import Damaged, ErrorCode, Refused, Stale
+from drystone_core.extents import PACK_LIMIT
 from drystone_core.ids import WriteId
 from drystone_core.mutations import NO_CONDITIONS, Outcome, Preconditions, ReplaceMetadata
 from drystone_core.objects import Bucket, Checksum, ObjectVersion, Versioning
@@ -18,6 +19,7 @@ from drystone_gateway.operations.context import Call
 from drystone_gateway.operations.copy_source import ObjectSource, find_source
 from drystone_gateway.operations.hashing import BodyHashes
 from drystone_gateway.operations.ingest import Naming, Stored, ingest
+from drystone_gateway.operations.late_answer import answered_late
 from drystone_gateway.operations.put_object import check_early, name_object
 from drystone_gateway.operations.write_ids import WriteIds
 from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, Algorithm
@@ -64,7 +66,10 @@ async def copy_object(call: Call) -> Response:
         if onto_itself:
             _check_change(source, wish)
         if not onto_itself or bucket.versioning is not Versioning.NEVER or not _keeps_checksum(version, wish):
-            return await _copy(call, bucket, source_bucket, source, version, wish, ids)
+            copy = _copy(call, bucket, source_bucket, source, version, wish, ids)
+            if version.size <= PACK_LIMIT:
+                return await copy
+            return await answered_late(call, copy, source_version_head(source, source_bucket, version))
         try:
             return await _replace(call, bucket, source, version, wish, ids.make(b"%d" % attempt if attempt else b""))
         except Stale:

@@ -3,6 +3,7 @@
 to #48."""
 
 from drystone_core.errors import ErrorCode, Refused
+from drystone_core.extents import PACK_LIMIT
 from drystone_core.ids import UploadId
 from drystone_core.listing import PartPage, UploadPage
 from drystone_core.mutations import AbortUpload, CreateUpload, PutPart
@@ -15,6 +16,7 @@ from drystone_gateway.operations.copy_object import copied, source_version_head
 from drystone_gateway.operations.copy_source import find_source
 from drystone_gateway.operations.hashing import part_hashes
 from drystone_gateway.operations.ingest import Naming, Stored, ingest
+from drystone_gateway.operations.late_answer import answered_late
 from drystone_gateway.operations.write_ids import WriteIds
 from drystone_gateway.s3 import listing, xml_out
 from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, upload_checksum
@@ -87,14 +89,18 @@ async def upload_part_copy(call: Call) -> Response:
             "The specified copy source is larger than the maximum allowable size for a copy source:"
             f" {gateway.settings.limits.put_bytes}",
         )
-    ids = call.write_ids()
-    naming = _naming(call, bucket, upload, number)
-    algorithm = ALGORITHMS[upload.checksum_algorithm or DEFAULT_ALGORITHM]
-    stored = await copied(call, source_bucket.name, version, found.start, found.length, algorithm, naming)
-    modified_ms = await _commit(call, bucket, upload, naming, stored, ids)
-    checksum = stored.checksum if upload.checksum_algorithm else None
-    document = xml_out.copy_part(etag=stored.etag, modified_ms=modified_ms, checksum=checksum)
-    return xml_answer(document, source_version_head(source, source_bucket, version))
+    head = source_version_head(source, source_bucket, version)
+
+    async def copy() -> Response:
+        ids = call.write_ids()
+        naming = _naming(call, bucket, upload, number)
+        algorithm = ALGORITHMS[upload.checksum_algorithm or DEFAULT_ALGORITHM]
+        stored = await copied(call, source_bucket.name, version, found.start, found.length, algorithm, naming)
+        modified_ms = await _commit(call, bucket, upload, naming, stored, ids)
+        checksum = stored.checksum if upload.checksum_algorithm else None
+        return xml_answer(xml_out.copy_part(etag=stored.etag, modified_ms=modified_ms, checksum=checksum), head)
+
+    return await copy() if found.length <= PACK_LIMIT else await answered_late(call, copy(), head)
 
 
 async def list_parts(call: Call) -> Response:
