@@ -74,7 +74,9 @@ class Cell:
                 ),
             ),
         )
-        self.caller = Caller(handle=self.app.handle, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+        self.caller = Caller(
+            handle=self.app.handle, access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=self.settings.region
+        )
 
     async def start(self) -> None:
         await self.metadata.start()

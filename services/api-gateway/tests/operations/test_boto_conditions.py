@@ -56,6 +56,20 @@ def test_reads_with_conditions_that_fail(s3, made):
         assert response["HTTPHeaders"]["etag"] == etag and response["HTTPHeaders"]["cache-control"] == "max-age=1"
 
 
+def test_a_failed_condition_is_named(s3_raw, made):
+    """<Condition> in the document; a HEAD has no document, a 304 neither."""
+    bucket, etag = made
+    for headers, status, name in (
+        ({"if-match": OTHER}, 412, b"<Condition>If-Match</Condition>"),
+        ({"if-unmodified-since": "Mon, 01 Jan 2001 00:00:00 GMT"}, 412, b"<Condition>If-Unmodified-Since</Condition>"),
+        ({"if-none-match": etag}, 304, b""),
+    ):
+        answer = s3_raw("GET", f"/{bucket}/k", headers=headers)
+        assert answer[0] == status and name in answer[2] and bool(answer[2]) is (status == 412)
+        answer = s3_raw("HEAD", f"/{bucket}/k", headers=headers)
+        assert answer[0] == status and answer[2] == b"" and "content-length" not in answer[1]
+
+
 def test_put_if_none_match_creates_once(s3, made):
     """412 when the key exists, 200 when not; other values are not implemented."""
     bucket, _ = made

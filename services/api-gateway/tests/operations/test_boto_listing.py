@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Listings through boto3: order, prefixes, delimiters, paging of both versions, encoding, versions."""
 
+import email.utils
+import re
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -120,6 +123,58 @@ def test_encoding_type_url_covers_keys_and_prefixes(s3_raw, filled):
     _, _, body = s3_raw("GET", f"/{filled}?encoding-type=url&prefix=z")
     for text in (b"<Key>z%20z</Key>", b"<Key>z%2Bz</Key>", b"<Key>z%25z</Key>", b"<EncodingType>url</EncodingType>"):
         assert text in body
+
+
+def texts(body: bytes, name: str) -> list[str]:
+    return re.findall(f"<{name}>([^<]*)</{name}>", body.decode())
+
+
+def test_encoding_type_url_covers_all_that_is_echoed(s3_raw, s3, bucket):
+    """Prefix, Delimiter, markers of every listing and common prefixes; never tokens, upload or version ids."""
+    for key in ("p +a|b+c", "p +a|d+e", "p +b"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"")
+        s3.create_multipart_upload(Bucket=bucket, Key=key)
+    asked = "prefix=p%20%2B&delimiter=%7C&encoding-type=url"
+    _, _, body = s3_raw("GET", f"/{bucket}?{asked}&marker=p%20%2B&max-keys=1")
+    assert texts(body, "Prefix") == ["p%20%2B", "p%20%2Ba%7C"] and texts(body, "Delimiter") == ["%7C"]
+    assert texts(body, "Marker") == ["p%20%2B"] and texts(body, "NextMarker") == ["p%20%2Ba%7C"]
+    _, _, body = s3_raw("GET", f"/{bucket}?list-type=2&{asked}&start-after=p%20%2B&max-keys=1")
+    assert texts(body, "StartAfter") == ["p%20%2B"]
+    (token,) = texts(body, "NextContinuationToken")
+    _, _, body = s3_raw("GET", f"/{bucket}?list-type=2&{asked}&continuation-token={token}")
+    assert texts(body, "ContinuationToken") == [token] and texts(body, "Key") == ["p%20%2Bb"]
+    _, _, body = s3_raw("GET", f"/{bucket}?versions&encoding-type=url&key-marker=p%20%2B&max-keys=1")
+    assert texts(body, "KeyMarker") == ["p%20%2B"] and texts(body, "NextKeyMarker") == ["p%20%2Ba%7Cb%2Bc"]
+    assert texts(body, "VersionId") == ["null"]
+    _, _, body = s3_raw("GET", f"/{bucket}?uploads&{asked}&key-marker=p%20%2B&max-uploads=1")
+    assert texts(body, "KeyMarker") == ["p%20%2B"] and texts(body, "NextKeyMarker") == ["p%20%2Ba%7C"]
+
+
+def test_control_characters_are_references_without_encoding(s3_raw, s3, bucket):
+    """Such a key is stored, and listed as AWS writes it; with encoding-type=url it survives any parser."""
+    s3.put_object(Bucket=bucket, Key="a\x01b\r", Body=b"")
+    assert texts(s3_raw("GET", f"/{bucket}")[2], "Key") == ["a&#1;b&#13;"]
+    assert texts(s3_raw("GET", f"/{bucket}?encoding-type=url")[2], "Key") == ["a%01b%0D"]
+
+
+def test_an_empty_delimiter_is_none(s3_raw, filled):
+    """Nothing is folded and nothing echoed."""
+    for version in ("", "list-type=2&"):
+        _, _, body = s3_raw("GET", f"/{filled}?{version}delimiter=")
+        assert b"Delimiter" not in body and len(texts(body, "Key")) == len(KEYS)
+
+
+def test_dates_are_the_same_instant_everywhere(s3_raw, s3, bucket):
+    """Whole seconds: RFC 9110 in headers, ISO with .000Z in documents."""
+    s3.put_object(Bucket=bucket, Key="k", Body=b"")
+    headers = s3_raw("HEAD", f"/{bucket}/k")[1]
+    modified = email.utils.parsedate_to_datetime(headers["last-modified"])
+    (listed,) = texts(s3_raw("GET", f"/{bucket}")[2], "LastModified")
+    assert listed == modified.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    copied = s3_raw("PUT", f"/{bucket}/c", headers={"x-amz-copy-source": f"{bucket}/k"})[2]
+    headers = s3_raw("HEAD", f"/{bucket}/c")[1]
+    modified = email.utils.parsedate_to_datetime(headers["last-modified"])
+    assert texts(copied, "LastModified") == [modified.strftime("%Y-%m-%dT%H:%M:%S.000Z")]
 
 
 def test_versions_of_a_plain_bucket_are_null_and_latest(s3, filled):

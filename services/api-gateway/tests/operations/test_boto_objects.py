@@ -62,6 +62,19 @@ def test_system_and_user_metadata_are_replayed(s3, bucket):
         assert got["Metadata"] == {"color": "Blue", "n-2": "a b"}
 
 
+def test_nothing_is_compressed_on_the_way(s3_raw, s3, bucket):
+    """Accept-Encoding changes nothing; a stored Content-Encoding is a label, lengths and ranges are of the bytes."""
+    body = b"a" * 10_000
+    put = s3.put_object(Bucket=bucket, Key="k", Body=body, ContentEncoding="gzip")
+    assert "VersionId" not in put
+    status, headers, got = s3_raw("GET", f"/{bucket}/k", headers={"accept-encoding": "gzip, br"})
+    assert (status, got, headers["content-length"], headers["content-encoding"]) == (200, body, "10000", "gzip")
+    assert "x-amz-version-id" not in headers
+    _, headers, got = s3_raw("GET", f"/{bucket}/k", headers={"accept-encoding": "gzip", "range": "bytes=5-9"})
+    assert (got, headers["content-range"]) == (b"aaaaa", "bytes 5-9/10000")
+    assert s3_raw("HEAD", f"/{bucket}/k", headers={"accept-encoding": "gzip"})[1]["content-length"] == "10000"
+
+
 def test_user_metadata_beyond_two_kilobytes_is_refused(s3, bucket):
     """MetadataTooLarge, and nothing stored."""
     with pytest.raises(ClientError) as error:

@@ -10,6 +10,7 @@ import pytest
 from drystone_core.errors import Unavailable
 from drystone_core.ids import Key
 from drystone_gateway.s3.checksums import ALGORITHMS, encode
+from drystone_gateway.settings import Limits
 
 LARGE = 1_000_000
 
@@ -72,6 +73,64 @@ async def test_copy_of_damaged_bytes_names_nothing(make_cell):
     cell.blobs.faults.damaged.add(version.blobs[0].blob_id)
     answer = await cell.caller.send("PUT", "/bkt/copy", headers={"x-amz-copy-source": "/bkt/k"})
     assert answer.status == 500 and await keys(cell) == [b"k"]
+
+
+async def test_what_a_copy_cannot_do_is_refused(make_cell):
+    """A range of a whole copy, unknown directives and algorithms; but the null version onto itself is a copy."""
+    cell = await make_cell()
+    await cell.caller.send("PUT", "/bkt/k", b"abc")
+    for headers, code in (
+        ({"range": "bytes=0-1"}, b"InvalidArgument"),
+        ({"x-amz-copy-source-range": "bytes=0-1"}, b"InvalidArgument"),
+        ({"x-amz-metadata-directive": "KEEP"}, b"InvalidArgument"),
+        ({"x-amz-tagging-directive": "KEEP"}, b"NotImplemented"),
+        ({"x-amz-checksum-algorithm": "CRC7"}, b"InvalidRequest"),
+    ):
+        answer = await cell.caller.send("PUT", "/bkt/to", headers={"x-amz-copy-source": "/bkt/k", **headers})
+        assert code in answer.body and await keys(cell) == [b"k"], headers
+    answer = await cell.caller.send("PUT", "/bkt/k", headers={"x-amz-copy-source": "/bkt/k?versionId=null"})
+    assert answer.status == 200 and answer.headers["x-amz-copy-source-version-id"] == "null"
+
+
+async def test_a_source_above_the_limit_is_copied_by_ranges_only(make_cell):
+    """5 GiB at AWS: InvalidRequest for the whole, as object or as part; a range within the limit is copied."""
+    cell = await make_cell(limits=Limits(put_bytes=1000, part_bytes=1))
+    upload = await cell.begin("big")
+    rows = []
+    for number in (1, 2):
+        query = f"partNumber={number}&uploadId={upload}"
+        rows.append((number, (await cell.caller.send("PUT", "/bkt/big", b"x" * 600, query=query)).headers["etag"]))
+    assert (await cell.caller.send("POST", "/bkt/big", completion(*rows), query=f"uploadId={upload}")).status == 200
+    source = {"x-amz-copy-source": "/bkt/big"}
+    query = f"partNumber=1&uploadId={await cell.begin('to')}"
+    for asked in ("", query):
+        answer = await cell.caller.send("PUT", "/bkt/to", query=asked, headers=source)
+        assert answer.status == 400 and b"maximum allowable size" in answer.body
+    headers = source | {"x-amz-copy-source-range": "bytes=200-1199"}
+    assert (await cell.caller.send("PUT", "/bkt/to", query=query, headers=headers)).status == 200
+
+
+async def test_of_a_completion_and_an_abort_one_happens(make_cell):
+    """Sent at once, in either order: an object, or none and NoSuchUpload for the completion; never half of it."""
+    cell = await make_cell()
+    outcomes = set()
+    for turn in range(20):
+        upload = await cell.begin("m")
+        query = f"uploadId={upload}"
+        part = await cell.caller.send("PUT", "/bkt/m", b"part", query=f"partNumber=1&{query}")
+        calls = [
+            cell.caller.send("POST", "/bkt/m", completion((1, part.headers["etag"])), query=query),
+            cell.caller.send("DELETE", "/bkt/m", query=query),
+        ]
+        done = await asyncio.gather(*(calls if turn % 2 else calls[::-1]))
+        completed, aborted = done if turn % 2 else done[::-1]
+        assert (completed.status, aborted.status) in ((200, 404), (404, 204))
+        if completed.status == 404:
+            assert b"<Code>NoSuchUpload</Code>" in completed.body
+        assert await keys(cell) == ([b"m"] if completed.status == 200 else [])
+        outcomes.add(completed.status)
+        await cell.caller.send("DELETE", "/bkt/m")
+    assert outcomes == {200, 404}
 
 
 @pytest.mark.parametrize("kind", ["object", "part"])

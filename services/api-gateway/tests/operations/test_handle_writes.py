@@ -15,9 +15,11 @@ from drystone_core.formats.row_keys import PART, UPLOAD
 from drystone_core.formats.trailer import decode_trailer
 from drystone_core.ids import Key
 from drystone_gateway.operations.body_source import ChunkedSource
+from drystone_gateway.operations.table import OPERATIONS
 from drystone_gateway.s3.aws_chunked import ChunkedDecoder
 from drystone_gateway.s3.checksums import ALGORITHMS, encode
 from drystone_gateway.s3.payload import EMPTY_SHA256, Streaming
+from drystone_gateway.s3.route_tables import BUCKET_SUB, OBJECT_SUB
 from drystone_gateway.settings import Limits
 from drystone_metadata.store.ports import RowKey
 from drystone_testing.http_calls import MemoryBody, counted_waits
@@ -277,21 +279,45 @@ async def test_operations_without_an_engine_are_not_implemented(make_cell):
     """Nothing falls through to another operation, and nothing changes."""
     cell = await make_cell()
     await cell.caller.send("PUT", "/bkt/k", b"x")
-    for method, path, query in (
-        ("PUT", "/bkt", "versioning"),
-        ("PUT", "/bkt", "policy"),
-        ("PUT", "/bkt", "lifecycle"),
-        ("PUT", "/bkt/k", "tagging"),
-        ("PUT", "/bkt/k", "retention"),
-        ("POST", "/bkt/k", "restore"),
-        ("PUT", "/bkt/k", "renameObject"),
-        ("POST", "/bkt/k", "select&select-type=2"),
-        ("POST", "/bkt", ""),
-        ("GET", "/bkt", "session"),
-    ):
-        answer = await cell.caller.send(method, path, b"", query=query)
-        assert answer.status == 501 and b"NotImplemented" in answer.body, (method, path, query, answer)
-    assert (await cell.caller.send("GET", "/bkt/k")).body == b"x"
+    cases = [("POST", "/bkt", ""), ("POST", "/WriteGetObjectResponse", "")]
+    for path, table in (("/bkt", BUCKET_SUB), ("/bkt/k", OBJECT_SUB)):
+        for sub, methods in table.items():
+            query = "select&select-type=2" if sub == "select" else sub
+            cases += [(method, path, query) for method, operation in methods.items() if operation not in OPERATIONS]
+    assert len(cases) > 40
+    verbs = ("Put", "Create", "Update", "Rename", "Restore", "Select", "Write", "Post")
+    done = {operation.value for operation in OPERATIONS if operation.value.startswith(verbs)}
+    assert done == {"PutObject", "CreateBucket", "CreateMultipartUpload"}
+    for method, path, query in cases:
+        for body in (b"", b"<Anything/>"):
+            answer = await cell.caller.send(method, path, body, query=query)
+            assert answer.status == 501 and b"<Code>NotImplemented</Code>" in answer.body, (method, path, query, answer)
+    assert (await cell.caller.send("GET", "/bkt/k")).body == b"x" and await keys(cell) == [b"k"]
+    assert (await cell.metadata.bucket("bkt")).generation == 1
+
+
+async def test_a_body_of_unknown_length_is_not_implemented(make_cell):
+    """Transfer-Encoding: chunked without a decoded length is 501 and not read; with aws-chunked it has one."""
+    cell = await make_cell()
+    body = late(b"n" * 100, declared=None)
+    answer = await cell.caller.send("PUT", "/bkt/k", body, headers={"transfer-encoding": "chunked"})
+    assert answer.status == 501 and b"<Code>NotImplemented</Code>" in answer.body and not body.read_begun
+    framed = MemoryBody(b"3\r\nabc\r\n0\r\n\r\n", arrived=False, declared=None)
+    headers = {"transfer-encoding": "chunked", "x-amz-decoded-content-length": "3"}
+    sha256 = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+    assert (await cell.caller.send("PUT", "/bkt/k", framed, headers=headers, sha256=sha256)).status == 200
+    assert (await cell.caller.send("GET", "/bkt/k")).body == b"abc"
+
+
+async def test_a_bucket_made_again_is_a_conflict_outside_us_east_1(make_cell):
+    """BucketAlreadyOwnedByYou; the region is its location."""
+    cell = await make_cell(region="eu-central-1")
+    made = await cell.caller.send("PUT", "/new")
+    assert made.status == 200
+    again = await cell.caller.send("PUT", "/new")
+    assert again.status == 409 and b"<Code>BucketAlreadyOwnedByYou</Code>" in again.body
+    location = await cell.caller.send("GET", "/new", query="location")
+    assert b">eu-central-1</LocationConstraint>" in location.body
 
 
 async def test_anonymous_and_preflight_are_denied(make_cell):

@@ -12,6 +12,7 @@ from drystone_core.errors import ErrorCode, Refused
 from drystone_gateway.s3.bucket_name import check_new_bucket
 from drystone_gateway.s3.operation import Operation
 from drystone_gateway.s3.route import Router
+from drystone_gateway.s3.route_tables import BUCKET_PLAIN, BUCKET_SUB, OBJECT_PLAIN, OBJECT_SUB
 
 MODEL = botocore.session.get_session().get_service_model("s3")
 SAME_ROUTE = {
@@ -112,6 +113,20 @@ def test_pitfall_69_unknown_parameters_are_refused_on_writes_and_ignored_on_read
 def test_methods_without_operation_are_refused(make_request, method, target):
     """A known sub-resource with the wrong method is MethodNotAllowed, never another operation."""
     assert refusal(make_request, method, target).code is ErrorCode.METHOD_NOT_ALLOWED
+
+
+def test_pitfall_69_no_sub_resource_reaches_what_is_done_without_one(make_request):
+    """Each sub-resource with each method: an operation of its own, or a refusal."""
+    plain = {*BUCKET_PLAIN.values(), *OBJECT_PLAIN.values(), Operation.COPY_OBJECT, Operation.LIST_OBJECTS_V2}
+    for path, table in (("/bucket", BUCKET_SUB), ("/bucket/key", OBJECT_SUB)):
+        for sub in table:
+            for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+                try:
+                    operation = route(make_request, method, f"{path}?{sub}&partNumber=1&select-type=2").operation
+                except Refused as refused:
+                    assert refused.code in (ErrorCode.METHOD_NOT_ALLOWED, ErrorCode.NOT_IMPLEMENTED)
+                else:
+                    assert operation not in plain and method in table[sub], (method, sub)
 
 
 def test_two_sub_resources_or_doubled_parameters_are_refused(make_request):

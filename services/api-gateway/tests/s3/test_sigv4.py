@@ -3,6 +3,7 @@
 
 import datetime
 import hashlib
+import hmac
 from urllib.parse import quote, urlsplit
 
 import botocore.auth
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drystone_core.errors import ErrorCode, Refused
-from drystone_gateway.s3.payload import SignedHash, Streaming, Unsigned
+from drystone_gateway.s3.amz_time import amz_date, http_date
+from drystone_gateway.s3.payload import EMPTY_SHA256, SignedHash, Streaming, Unsigned
 from drystone_gateway.s3.sigv4 import Credential
 
 ACCESS, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -255,6 +257,35 @@ def test_pitfall_10_skew_beyond_fifteen_minutes_is_refused(make_request, make_ve
     assert error.details["MaxAllowedSkewMilliseconds"] == "900000"
 
 
+def test_pitfall_10_x_amz_date_wins_over_date(make_request, make_verifier):
+    """Date counts when x-amz-date is missing, in either form; beside it, whatever it says does not matter."""
+    target, headers = sign("GET", "http://h/b/k", {})
+    make_verifier(NOW).verify(make_request("GET", target, headers | {"date": "Thu, 01 Jan 1970 00:00:00 GMT"}))
+    for date in (http_date(NOW), amz_date(NOW)):
+        signed = manually_signed({"host": "h", "date": date, "x-amz-content-sha256": EMPTY_SHA256})
+        assert make_verifier(NOW).verify(make_request("GET", "/b/k", signed)).access_key == ACCESS
+        error = refusal(make_verifier(NOW + 901), make_request("GET", "/b/k", signed))
+        assert error.code is ErrorCode.REQUEST_TIME_TOO_SKEWED
+    unsigned = {name: value for name, value in signed.items() if name != "date"}
+    assert refusal(make_verifier(NOW), make_request("GET", "/b/k", unsigned)).code is ErrorCode.ACCESS_DENIED
+
+
+def manually_signed(headers):
+    """GET /b/k signed by the text of the documentation, for headers that botocore would replace."""
+    names = ";".join(sorted(headers))
+    lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    canonical = f"GET\n/b/k\n\n{lines}\n{names}\n{headers['x-amz-content-sha256']}"
+    stamp = amz_date(NOW)
+    scope = f"{stamp[:8]}/us-east-1/s3/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    key = f"AWS4{SECRET}".encode()
+    for step in scope.split("/"):
+        key = hmac.digest(key, step.encode(), "sha256")
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    credential = f"Credential={ACCESS}/{scope},SignedHeaders={names},Signature={signature}"
+    return headers | {"authorization": f"AWS4-HMAC-SHA256 {credential}"}
+
+
 def test_pitfall_10_a_wrong_scope_names_the_region(make_request, make_verifier):
     """Region, service and terminator of the scope are checked; botocore finds the right region in <Region>."""
     target, headers = sign("GET", "http://h/b/k", {}, region="eu-west-1")
@@ -282,6 +313,8 @@ def test_pitfall_11_presigned_requests_are_bound_to_method_time_and_parameters(m
     assert make_verifier(NOW + 600).verify(make_request("GET", target, headers)).payload == Unsigned()
     assert refusal(make_verifier(NOW + 601), make_request("GET", target, headers)).details["X-Amz-Expires"] == "600"
     assert refusal(make_verifier(NOW - 901), make_request("GET", target, headers)).message == "Request is not yet valid"
+    bearer = headers | {"user-agent": "x", "content-type": "text/plain", "if-none-match": "x", "range": "bytes=0-1"}
+    assert make_verifier(NOW).verify(make_request("GET", target, bearer)).presigned
     altered = {
         "method": ("PUT", target),
         "override": ("GET", target.replace("plain", "html")),
