@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from drystone_core.errors import DrystoneError, ErrorCode, Refused, Unavailable
-from drystone_core.ids import BlobId, Key, Uid, make_write_id
+from drystone_core.ids import BlobId, BucketId, Key, Uid, make_write_id
 from drystone_core.mutations import CreateBucket, DeleteObject, Preconditions, PutObject
 from drystone_core.services import BlobName
 from drystone_metadata.rpc.server import SERVICE, metadata_service
@@ -54,7 +54,7 @@ async def metadata(channel: grpc.aio.Channel) -> AsyncIterator[RpcMetadata]:
     await background.stop()
 
 
-def put(key: bytes, **conditions: bool) -> PutObject:
+def put(key: bytes, bucket_id: BucketId | None = None, **conditions: bool) -> PutObject:
     """A PUT of an empty object."""
     return PutObject(
         write_id=make_write_id(CLOCK.wall_us(), ENTROPY.token(16)),
@@ -66,6 +66,7 @@ def put(key: bytes, **conditions: bool) -> PutObject:
         headers={"content-type": "text/plain"},
         metadata={"who": "ü"},
         blobs=(),
+        bucket_id=bucket_id,
         conditions=Preconditions(**conditions),
     )
 
@@ -107,6 +108,10 @@ async def test_refusals_arrive_as_the_errors_they_were(metadata: RpcMetadata) ->
         await metadata.bucket("nowhere")
     assert missing.value.code is ErrorCode.NO_SUCH_BUCKET
     await metadata.mutate(create())
+    other = BucketId((await metadata.bucket("b")).bucket_id + 1)
+    with pytest.raises(Refused) as another:
+        await metadata.mutate(put(b"k", other))
+    assert another.value.code is ErrorCode.NO_SUCH_BUCKET
     results = await asyncio.gather(
         metadata.mutate(put(b"k", if_none_match=True)),
         metadata.mutate(put(b"k", if_none_match=True)),

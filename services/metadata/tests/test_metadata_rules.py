@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from drystone_core.errors import Busy, Damaged, ErrorCode, Refused, Unavailable
-from drystone_core.ids import Key, WriteId, make_write_id
+from drystone_core.ids import Key, UploadId, WriteId, make_write_id
 from drystone_core.mutations import (
     CompletePart,
     CompleteUpload,
@@ -106,6 +106,33 @@ async def test_registered_blobs_may_be_older_than_the_floor() -> None:
         assert await service.dead_blobs([name]) == [False]
         await service.mutate(rig.put())
         assert await service.dead_blobs([name]) == [True]
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_bytes_written_for_a_deleted_bucket_are_not_named_in_its_successor(together: bool) -> None:
+    """R3: their blobs carry the id of the bucket that is gone and die with it, so the new one must not name them."""
+    rig = Rig()
+    async with running(rig) as service:
+        old = await rig.bucket_id()
+        delete = DeleteBucket(write_id=rig.id(), bucket="bkt")
+        create = CreateBucket(write_id=rig.id(), bucket="bkt", owner="1" * 12, region="r")
+        base: dict[str, Any] = {"bucket": "bkt", "key": Key(b"k"), "bucket_id": old}
+        put = rig.put(bucket_id=old)
+        if together:
+            put_answer = (await asyncio.gather(*map(service.mutate, (delete, create, put)), return_exceptions=True))[2]
+        else:
+            await service.mutate(delete)
+            await service.mutate(create)
+            (put_answer,) = await asyncio.gather(service.mutate(put), return_exceptions=True)
+        assert isinstance(put_answer, Refused) and put_answer.code is ErrorCode.NO_SUCH_BUCKET
+        with pytest.raises(Refused) as refused:
+            await service.mutate(CreateUpload(write_id=rig.id(), owner="o", headers={}, metadata={}, **base))
+        assert refused.value.code is ErrorCode.NO_SUCH_BUCKET
+        part = Part(number=1, size=10, etag="0" * 32, modified_ms=0, uid=rig.uid(), blobs=(rig.blob(),))
+        with pytest.raises(Refused) as refused:
+            await service.mutate(PutPart(write_id=rig.id(), upload_id=UploadId("0" * 32), part=part, **base))
+        assert refused.value.code is ErrorCode.NO_SUCH_BUCKET
+        await service.mutate(rig.put(bucket_id=await rig.bucket_id()))
 
 
 async def test_floor_does_not_follow_a_leaping_clock() -> None:

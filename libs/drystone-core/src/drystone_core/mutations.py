@@ -2,14 +2,15 @@
 """Every change of metadata as a value, with its outcome. Decided by drystone_metadata.logic in the step that commits it.
 
 A mutation that is refused raises `Refused` from `MetadataService.mutate`; a repeat with the same write id gets the
-original outcome (or the original refusal).
+original outcome (or the original refusal). Where bytes were stored for a bucket before they are named, `bucket_id` says
+for which one: a bucket of the same name made meanwhile is another, and the bytes' only name (R3) is not in it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from drystone_core.extents import BlobRef
-from drystone_core.ids import BlobId, Key, Uid, UploadId, VersionId, WriteId
+from drystone_core.ids import BlobId, BucketId, Key, Uid, UploadId, VersionId, WriteId
 from drystone_core.objects import Checksum, ChecksumType, ObjectVersion, Part, Versioning
 
 
@@ -79,6 +80,8 @@ class PutObject:
     tags: Mapping[str, str] = field(default_factory=dict)
     registered: UploadId | None = None
     """The internal upload row that named the blobs so far (long PUTs); removed in the same commit."""
+    bucket_id: BucketId | None = None
+    """NoSuchBucket when the bucket has another id by now; None = whichever has the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +121,8 @@ class CreateUpload:
     checksum_algorithm: str = ""
     checksum_type: ChecksumType = ChecksumType.FULL_OBJECT
     internal: bool = False
+    bucket_id: BucketId | None = None
+    """As PutObject's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +134,8 @@ class PutPart:
     key: Key
     upload_id: UploadId
     part: Part
+    bucket_id: BucketId | None = None
+    """As PutObject's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

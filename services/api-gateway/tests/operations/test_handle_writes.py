@@ -192,6 +192,25 @@ async def test_failed_long_upload_drops_what_it_registered(make_cell):
     assert await storage.scan(tablet, RowKey(PART, b""), RowKey(PART + 1, b""), 10) == []
 
 
+@pytest.mark.parametrize("long_put_seconds", [3600.0, 0.0])
+@pytest.mark.parametrize("size", [100, LARGE])
+@pytest.mark.parametrize("made_again", [False, True])
+async def test_put_into_a_bucket_deleted_meanwhile_is_no_such_bucket(make_cell, long_put_seconds, size, made_again):
+    """Its bytes carry the id of the bucket they were sent to: another of the same name does not get them."""
+    cell = await make_cell(long_put_seconds=long_put_seconds, piece_bytes=200_000)
+
+    async def delete() -> None:
+        assert (await cell.caller.send("DELETE", "/bkt")).status == 204
+        if made_again:
+            assert (await cell.caller.send("PUT", "/bkt")).status == 200
+
+    answer = await cell.caller.send("PUT", "/bkt/k", late(b"n" * size, on_first_read=delete))
+    assert answer.status == 404 and b"<Code>NoSuchBucket</Code>" in answer.body
+    if made_again:
+        assert await keys(cell) == []
+        assert (await cell.caller.send("PUT", "/bkt/k", late(b"n" * size))).status == 200
+
+
 async def test_name_blobs_survive_beside_empty_and_completed_objects(make_cell):
     """`recover` finds zero-byte objects and completions by their name blobs, data by its trailer."""
     cell = await make_cell()

@@ -5,7 +5,7 @@ from typing import assert_never
 
 from drystone.metadata.v1 import mutations_pb2
 from drystone_core.errors import ErrorCode, Refused
-from drystone_core.ids import BlobId, Key, Uid, UploadId, VersionId, WriteId
+from drystone_core.ids import BlobId, BucketId, Key, Uid, UploadId, VersionId, WriteId
 from drystone_core.mutations import (
     NO_CONDITIONS,
     AbortUpload,
@@ -51,7 +51,11 @@ def mutation_message(value: Mutation) -> _M.Mutation:
             return _M.Mutation(write_id=value.write_id, delete_object=change)
         case PutPart():
             part = _M.PutPart(
-                bucket=value.bucket, key=value.key, upload_id=value.upload_id, part=part_message(value.part)
+                bucket=value.bucket,
+                key=value.key,
+                upload_id=value.upload_id,
+                part=part_message(value.part),
+                bucket_id=value.bucket_id,
             )
             return _M.Mutation(write_id=value.write_id, put_part=part)
         case CreateUpload():
@@ -100,6 +104,7 @@ def mutation_value(message: _M.Mutation) -> Mutation:
             key=Key(p.key),
             upload_id=UploadId(p.upload_id),
             part=part_value(p.part),
+            bucket_id=_bucket_id(p),
         )
     if kind == "create_upload":
         return _create_upload_value(write_id, message.create_upload)
@@ -188,6 +193,7 @@ def _put_object(value: PutObject) -> _M.PutObject:
         parts_count=value.parts_count,
         tags=dict(value.tags),
         registered=value.registered or "",
+        bucket_id=value.bucket_id,
     )
 
 
@@ -210,7 +216,12 @@ def _put_object_value(write_id: WriteId, p: _M.PutObject) -> PutObject:
         parts_count=p.parts_count,
         tags=dict(p.tags),
         registered=UploadId(p.registered) if p.registered else None,
+        bucket_id=_bucket_id(p),
     )
+
+
+def _bucket_id(message: _M.PutObject | _M.CreateUpload | _M.PutPart) -> BucketId | None:
+    return BucketId(message.bucket_id) if message.HasField("bucket_id") else None
 
 
 def _create_upload(value: CreateUpload) -> _M.CreateUpload:
@@ -224,6 +235,7 @@ def _create_upload(value: CreateUpload) -> _M.CreateUpload:
         checksum_algorithm=value.checksum_algorithm,
         checksum_type=checksum_type_message(value.checksum_type),
         internal=value.internal,
+        bucket_id=value.bucket_id,
     )
 
 
@@ -239,6 +251,7 @@ def _create_upload_value(write_id: WriteId, c: _M.CreateUpload) -> CreateUpload:
         checksum_algorithm=c.checksum_algorithm,
         checksum_type=checksum_type_value(c.checksum_type),
         internal=c.internal,
+        bucket_id=_bucket_id(c),
     )
 
 

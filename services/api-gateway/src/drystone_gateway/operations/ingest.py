@@ -278,6 +278,7 @@ class _LargeIngest:
                     metadata=naming.metadata,
                     storage_class=naming.storage_class,
                     internal=True,
+                    bucket_id=naming.bucket_id,
                 )
             )
             self._registered = outcome.upload_id
@@ -297,6 +298,7 @@ class _LargeIngest:
                 key=naming.key,
                 upload_id=self._registered,
                 part=part,
+                bucket_id=naming.bucket_id,
             )
         )
 

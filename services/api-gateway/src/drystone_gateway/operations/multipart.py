@@ -198,6 +198,13 @@ async def _commit(call: Call, bucket: Bucket, upload: Upload, naming: Naming, st
         blobs=stored.blobs,
     )
     outcome = await call.gateway.metadata.mutate(
-        PutPart(write_id=ids.make(), bucket=bucket.name, key=call.key, upload_id=upload.upload_id, part=part)
+        PutPart(
+            write_id=ids.make(),
+            bucket=bucket.name,
+            key=call.key,
+            upload_id=upload.upload_id,
+            part=part,
+            bucket_id=naming.bucket_id,
+        )
     )
     return outcome.modified_ms

@@ -70,6 +70,7 @@ async def name_object(
         checksum=stored.checksum,
         conditions=conditions,
         registered=stored.registered,
+        bucket_id=naming.bucket_id,
         tags=tags,
     )
     try:

@@ -47,7 +47,7 @@ Present = tuple[bytes | None, ObjectHead | None]
 
 def put_object(view: View, mutation: PutObject, moment: Moment) -> Decision:
     """Name bytes: the key's new current version."""
-    bucket = view.bucket(mutation.bucket)
+    bucket = view.bucket(mutation.bucket, mutation.bucket_id)
     address = object_address(bucket.bucket_id, mutation.key)
     value, head = current(view, address)
     check_conditions(mutation.conditions, head, value)

@@ -41,7 +41,7 @@ from drystone_metadata.store.ports import RowKey
 
 def create_upload(view: View, mutation: CreateUpload, moment: Moment) -> Decision:
     """A new upload; its id is given here."""
-    bucket = view.bucket(mutation.bucket)
+    bucket = view.bucket(mutation.bucket, mutation.bucket_id)
     address = object_address(bucket.bucket_id, mutation.key)
     upload = Upload(
         key=mutation.key,
@@ -71,7 +71,7 @@ def create_upload(view: View, mutation: CreateUpload, moment: Moment) -> Decisio
 
 def put_part(view: View, mutation: PutPart, moment: Moment) -> Decision:
     """Add or replace a part."""
-    bucket = view.bucket(mutation.bucket)
+    bucket = view.bucket(mutation.bucket, mutation.bucket_id)
     address = object_address(bucket.bucket_id, mutation.key)
     upload, _ = _find_upload(view, address, mutation.upload_id)
     part = mutation.part

@@ -107,10 +107,10 @@ class View:
         except KeyError:
             raise NeedRows(rows=(key,)) from None
 
-    def bucket(self, name: str) -> Bucket:
-        """The bucket; NoSuchBucket."""
+    def bucket(self, name: str, bucket_id: BucketId | None = None) -> Bucket:
+        """The bucket; NoSuchBucket, also when it is another than the one asked for."""
         found = self.find_bucket(name)
-        if found is None:
+        if found is None or (bucket_id is not None and found.bucket_id != bucket_id):
             raise Refused(ErrorCode.NO_SUCH_BUCKET, BucketName=name)
         return found
 

@@ -37,7 +37,7 @@ class DeleteBucket(_message.Message):
     def __init__(self, bucket: _Optional[str] = ...) -> None: ...
 
 class PutObject(_message.Message):
-    __slots__ = ("bucket", "key", "uid", "size", "etag", "headers", "metadata", "blobs", "storage_class", "checksum", "conditions", "manifest", "parts", "parts_count", "tags", "registered")
+    __slots__ = ("bucket", "key", "uid", "size", "etag", "headers", "metadata", "blobs", "storage_class", "checksum", "conditions", "manifest", "parts", "parts_count", "tags", "registered", "bucket_id")
     class HeadersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,7 @@ class PutObject(_message.Message):
     PARTS_COUNT_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     REGISTERED_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_ID_FIELD_NUMBER: _ClassVar[int]
     bucket: str
     key: bytes
     uid: bytes
@@ -91,7 +92,8 @@ class PutObject(_message.Message):
     parts_count: int
     tags: _containers.ScalarMap[str, str]
     registered: str
-    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., uid: _Optional[bytes] = ..., size: _Optional[int] = ..., etag: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., blobs: _Optional[_Iterable[_Union[_blobs_pb2.BlobRef, _Mapping]]] = ..., storage_class: _Optional[str] = ..., checksum: _Optional[_Union[_values_pb2.Checksum, _Mapping]] = ..., conditions: _Optional[_Union[Preconditions, _Mapping]] = ..., manifest: _Optional[_Union[_blobs_pb2.BlobRef, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[_values_pb2.Part, _Mapping]]] = ..., parts_count: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., registered: _Optional[str] = ...) -> None: ...
+    bucket_id: int
+    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., uid: _Optional[bytes] = ..., size: _Optional[int] = ..., etag: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., blobs: _Optional[_Iterable[_Union[_blobs_pb2.BlobRef, _Mapping]]] = ..., storage_class: _Optional[str] = ..., checksum: _Optional[_Union[_values_pb2.Checksum, _Mapping]] = ..., conditions: _Optional[_Union[Preconditions, _Mapping]] = ..., manifest: _Optional[_Union[_blobs_pb2.BlobRef, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[_values_pb2.Part, _Mapping]]] = ..., parts_count: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., registered: _Optional[str] = ..., bucket_id: _Optional[int] = ...) -> None: ...
 
 class TagSet(_message.Message):
     __slots__ = ("tags",)
@@ -155,7 +157,7 @@ class DeleteObject(_message.Message):
     def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., version_id: _Optional[str] = ..., conditions: _Optional[_Union[Preconditions, _Mapping]] = ...) -> None: ...
 
 class CreateUpload(_message.Message):
-    __slots__ = ("bucket", "key", "owner", "headers", "metadata", "storage_class", "checksum_algorithm", "checksum_type", "internal")
+    __slots__ = ("bucket", "key", "owner", "headers", "metadata", "storage_class", "checksum_algorithm", "checksum_type", "internal", "bucket_id")
     class HeadersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +181,7 @@ class CreateUpload(_message.Message):
     CHECKSUM_ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_TYPE_FIELD_NUMBER: _ClassVar[int]
     INTERNAL_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_ID_FIELD_NUMBER: _ClassVar[int]
     bucket: str
     key: bytes
     owner: str
@@ -188,19 +191,22 @@ class CreateUpload(_message.Message):
     checksum_algorithm: str
     checksum_type: _values_pb2.ChecksumType
     internal: bool
-    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., owner: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., storage_class: _Optional[str] = ..., checksum_algorithm: _Optional[str] = ..., checksum_type: _Optional[_Union[_values_pb2.ChecksumType, str]] = ..., internal: _Optional[bool] = ...) -> None: ...
+    bucket_id: int
+    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., owner: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., storage_class: _Optional[str] = ..., checksum_algorithm: _Optional[str] = ..., checksum_type: _Optional[_Union[_values_pb2.ChecksumType, str]] = ..., internal: _Optional[bool] = ..., bucket_id: _Optional[int] = ...) -> None: ...
 
 class PutPart(_message.Message):
-    __slots__ = ("bucket", "key", "upload_id", "part")
+    __slots__ = ("bucket", "key", "upload_id", "part", "bucket_id")
     BUCKET_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_ID_FIELD_NUMBER: _ClassVar[int]
     bucket: str
     key: bytes
     upload_id: str
     part: _values_pb2.Part
-    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., upload_id: _Optional[str] = ..., part: _Optional[_Union[_values_pb2.Part, _Mapping]] = ...) -> None: ...
+    bucket_id: int
+    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., upload_id: _Optional[str] = ..., part: _Optional[_Union[_values_pb2.Part, _Mapping]] = ..., bucket_id: _Optional[int] = ...) -> None: ...
 
 class CompletePart(_message.Message):
     __slots__ = ("number", "etag", "uid")
