@@ -84,6 +84,22 @@ class MemoryBody:
                 await self._on_first_read()
 
 
+class StallingBody(MemoryBody):
+    """A late body that waits for `stalled(bytes so far)` after every `every` bytes."""
+
+    def __init__(self, data: bytes, *, every: int, stalled: Callable[[int], Awaitable[None]]) -> None:
+        super().__init__(data, arrived=False)
+        self._stalled = stalled
+        self._every = every
+        self._next = every
+
+    async def receive(self, target: memoryview) -> int:
+        if self._at >= self._next:
+            self._next += self._every
+            await self._stalled(self._at)
+        return await super().receive(target)
+
+
 @dataclass(slots=True)
 class Answer:
     """A response, read to its end."""

@@ -22,6 +22,7 @@ from drystone_gateway.operations.answers import error_response
 from drystone_gateway.operations.blob_layout import BlobLayout
 from drystone_gateway.operations.context import BodySlots, Call, Gateway, OperationFn
 from drystone_gateway.operations.hash_pool import HashPool
+from drystone_gateway.operations.registration import Renewals
 from drystone_gateway.operations.table import OPERATIONS
 from drystone_gateway.s3.acceptance import check_acceptable
 from drystone_gateway.s3.operation import Operation
@@ -58,7 +59,7 @@ class Links:
 
 
 class GatewayApp:
-    """`handle` is an http Handler."""
+    """`handle` is an http Handler; keep `renewals.run()` running beside it."""
 
     __slots__ = ("_gateway", "_operations", "_router", "_verifier")
 
@@ -69,6 +70,11 @@ class GatewayApp:
         self._router = router
         self._verifier = verifier
         self._operations = operations
+
+    @property
+    def renewals(self) -> Renewals:
+        """Of the long PUTs under way."""
+        return self._gateway.renewals
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; every DrystoneError becomes its S3 error document."""
@@ -107,6 +113,7 @@ def build(settings: GatewaySettings, world: World, links: Links) -> GatewayApp:
         storage=links.storage,
         layout=BlobLayout(storage=links.storage),
         bodies=BodySlots(settings.limits.bodies),
+        renewals=Renewals(clock=world.clock, entropy=world.entropy, every=settings.renew_seconds),
     )
     verifier = Verifier(
         credentials=links.credentials,

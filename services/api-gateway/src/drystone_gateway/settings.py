@@ -45,6 +45,8 @@ class GatewaySettings:
     """A body received for longer than this has its blobs registered, so that they may still be named (R7)."""
     copy_patience_seconds: float = 10.0
     """A copy that takes longer begins its answer, and adds a blank to it as often (s3-surface §5 #43)."""
+    renew_seconds: float = 600.0
+    """Between two signs of life of such a body's registration: many fit into the metadata service's `upload_silence`."""
     hash_slice: int = 256 * 1024
     """Bytes hashed in a helper thread at a time, at least."""
     inline_extents: int = 8192

@@ -30,6 +30,7 @@ from drystone_core.mutations import Outcome
 from drystone_core.objects import Bucket, ObjectVersion
 from drystone_core.ports import Clock, Entropy
 from drystone_core.services import BlobName
+from drystone_metadata.abandoned import AbandonedUploads
 from drystone_metadata.committer import Committer
 from drystone_metadata.feed_retention import FeedCursor, FeedRetention, read_feed
 from drystone_metadata.listing.keys import list_objects
@@ -66,6 +67,14 @@ class LocalMetadata:
             committer=self.committer,
             retention=FeedRetention(storage=storage, tablet=tablet, committer=self.committer, settings=self._settings),
             sweeper=Sweeper(
+                storage=storage,
+                tablet=tablet,
+                mutate=self.committer.submit,
+                clock=clock,
+                entropy=entropy,
+                settings=self._settings,
+            ),
+            abandoned=AbandonedUploads(
                 storage=storage,
                 tablet=tablet,
                 mutate=self.committer.submit,

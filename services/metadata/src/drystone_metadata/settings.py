@@ -44,3 +44,7 @@ class MetadataSettings:
     """Seconds from the start (or a failure) to a sweep for rows nobody can reach."""
     sweep_interval: float = 3600.0
     """Seconds from the end of a sweep to the next."""
+    upload_looks: float = 1800.0
+    """Seconds from the end of a look at all internal uploads to the next; the first is `sweep_after` the start."""
+    upload_silence: float = 3 * 3600.0
+    """Seconds after which an internal upload that nobody renewed is ended: many times the gateways' `renew_seconds`."""

@@ -1,22 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the metadata service does beside its commits: give memory back, bound the feed, sweep rows nobody can reach.
+"""What the metadata service does beside its commits: give memory back, bound the feed, sweep rows nobody can reach, end
+uploads of writers that are gone.
 
 Invariants
   U1  Each turn does a bounded piece of work; between turns it sleeps.
-  U2  A failure (no quorum, an owner changed) ends the turn, not the upkeep.
+  U2  A failure (no quorum, an owner changed) ends the turn and the passes under way, not the upkeep.
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from drystone_core.errors import DrystoneError
 from drystone_core.ports import Clock
+from drystone_metadata.abandoned import AbandonedUploads
 from drystone_metadata.committer import Committer, Phase
 from drystone_metadata.feed_retention import FeedRetention
 from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.sweeping import Sweeper
 
 log = logging.getLogger(__name__)
+
+
+class _Passes:
+    """Pass after pass of something done in steps, each `interval` seconds after the end of the one before."""
+
+    __slots__ = ("_at", "_interval", "_next", "_steps", "whole")
+
+    def __init__(self, steps: Callable[[], AsyncIterator[None]], interval: float) -> None:
+        self._steps = steps
+        self._interval = interval
+        self._at: AsyncIterator[None] | None = None
+        self._next = 0.0
+        self.whole = 0
+        """Passes that came to their end."""
+
+    def begin_at(self, when: float) -> None:
+        """Begin anew at that monotonic time."""
+        self._at, self._next = None, when
+
+    async def step(self, now: float) -> None:
+        """One step, if one is due."""
+        if now < self._next:
+            return
+        if self._at is None:
+            self._at = self._steps()
+        try:
+            await anext(self._at)
+        except StopAsyncIteration:
+            self.begin_at(now + self._interval)
+            self.whole += 1
 
 
 class Upkeep:
@@ -28,6 +60,7 @@ class Upkeep:
         committer: Committer,
         retention: FeedRetention,
         sweeper: Sweeper,
+        abandoned: AbandonedUploads,
         clock: Clock,
         settings: MetadataSettings,
     ) -> None:
@@ -36,16 +69,20 @@ class Upkeep:
         self._clock = clock
         self._settings = settings
         self._measured = False
-        self._pass: AsyncIterator[None] | None = None
-        self._next_pass = 0.0
+        self._sweeps = _Passes(sweeper.steps, settings.sweep_interval)
+        self._looks = _Passes(abandoned.steps, settings.upload_looks)
         self._next_trim = 0.0
         self.retention = retention
-        self.passes = 0
+        self.abandoned = abandoned
+
+    @property
+    def passes(self) -> int:
         """Whole passes of the sweeper."""
+        return self._sweeps.whole
 
     async def run(self) -> None:
         """Until cancelled, or the tablet is another's."""
-        self._next_pass = self._clock.monotonic() + self._settings.sweep_after
+        self._begin_passes()
         while self._committer.phase is not Phase.LOST:
             await self._clock.sleep(self._settings.upkeep_pause)
             if self._committer.loaded:
@@ -62,25 +99,19 @@ class Upkeep:
             self.retention.note()
             if now >= self._next_trim and not await self._trim():
                 self._next_trim = now + self._settings.feed_interval
-            if now >= self._next_pass:
-                await self._sweep(now)
+            await self._sweeps.step(now)
+            await self._looks.step(now)
         except DrystoneError as error:
-            self._pass = None
-            self._next_pass = now + self._settings.sweep_after
+            self._begin_passes()
             log.warning("metadata.upkeep_failed", extra={"code": error.code.value, "reason": error.message})
+
+    def _begin_passes(self) -> None:
+        when = self._clock.monotonic() + self._settings.sweep_after
+        self._sweeps.begin_at(when)
+        self._looks.begin_at(when)
 
     async def _trim(self) -> bool:
         trimmed = await self.retention.step()
         if trimmed:
             log.info("metadata.feed_trimmed", extra={"through": self.retention.trimmed, "left": self.retention.size})
         return trimmed
-
-    async def _sweep(self, now: float) -> None:
-        if self._pass is None:
-            self._pass = self._sweeper.steps()
-        try:
-            await anext(self._pass)
-        except StopAsyncIteration:
-            self._pass = None
-            self._next_pass = now + self._settings.sweep_interval
-            self.passes += 1

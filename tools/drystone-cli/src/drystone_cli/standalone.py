@@ -228,6 +228,7 @@ class Standalone:
                 ),
             ),
         )
+        self.world.background.keep("gateway.renew", app.renewals.run)
         self._http = HttpServer(
             handler=app.handle,
             render_error=error_response,

@@ -12,6 +12,7 @@ from drystone_core.services import MetadataService, StorageService
 from drystone_gateway.http.messages import Request, Response
 from drystone_gateway.operations.hash_pool import HashPool
 from drystone_gateway.operations.layout import Layout
+from drystone_gateway.operations.registration import Renewals
 from drystone_gateway.operations.write_ids import WriteIds, retry_identity
 from drystone_gateway.s3.copy_source import parse_version_id
 from drystone_gateway.s3.payload import SignedHash, Streaming
@@ -51,6 +52,7 @@ class Gateway:
     storage: StorageService
     layout: Layout
     bodies: BodySlots
+    renewals: Renewals
 
     def uid(self) -> Uid:
         """A fresh naming."""

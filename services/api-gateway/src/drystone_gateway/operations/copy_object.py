@@ -18,8 +18,9 @@ from drystone_gateway.operations.body_source import read_document
 from drystone_gateway.operations.context import Call
 from drystone_gateway.operations.copy_source import ObjectSource, find_source
 from drystone_gateway.operations.hashing import BodyHashes
-from drystone_gateway.operations.ingest import Naming, Stored, ingest
+from drystone_gateway.operations.ingest import Stored, ingest
 from drystone_gateway.operations.late_answer import answered_late
+from drystone_gateway.operations.naming import Naming
 from drystone_gateway.operations.put_object import check_early, name_object
 from drystone_gateway.operations.write_ids import WriteIds
 from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, Algorithm
@@ -189,6 +190,8 @@ async def copied(
     finally:
         await reader.close()
     if size == version.size and not version.parts_count and stored.etag != version.etag:
+        if stored.registered is not None:
+            await stored.registered.drop()
         raise Damaged("a copy's bytes have another MD5 than their source")
     return stored
 

@@ -4,11 +4,11 @@
 Invariants
   I1  What is returned is durable and was verified: length, SHA-256, Content-MD5, checksum and trailer all fit.
   I2  On any failure nothing is named: a writer that was begun is aborted, blobs already finished stay unnamed (or named
-      by an internal upload that is aborted) and are reclaimed.
+      by a registration that is dropped) and are reclaimed.
   I3  Every byte is hashed once by each algorithm needed, and a plain body is not copied in here.
-  I4  A blob is never older than `long_put_seconds` when it is first named: long bodies are cut there and registered
-      (R7).
-      Parts are not: one that takes longer than the floor's distance (a day) is refused by the commit.
+  I4  A blob is never older than `long_put_seconds`, and what one piece takes to come, when it is first named: long
+      bodies are cut there and registered (R7, registration.py). Parts are not: one that takes longer than the floor's
+      distance (a day) is refused by the commit.
 Paths  at most PACK_LIMIT bytes: hashed inline, one append.   Larger: pieces through a BlobWriter, hashed in helper
 threads while the next bytes arrive.
 """
@@ -19,35 +19,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from drystone_core.errors import DrystoneError, ErrorCode, Refused
+from drystone_core.errors import ErrorCode, Refused
 from drystone_core.extents import PACK_LIMIT, BlobRef
 from drystone_core.formats.trailer import Trailer, encode_trailer
-from drystone_core.ids import BucketId, Key, Uid, UploadId, WriteId, make_write_id
-from drystone_core.mutations import AbortUpload, CreateUpload, PutPart
-from drystone_core.objects import Checksum, Part
+from drystone_core.objects import Checksum
 from drystone_core.ports import Buffer
 from drystone_core.services import BlobHeader, BlobWriter, SmallBlob
 from drystone_gateway.operations.context import Gateway
 from drystone_gateway.operations.hashing import BodyHashes
 from drystone_gateway.operations.loans import Loan
+from drystone_gateway.operations.naming import Naming
+from drystone_gateway.operations.registration import Registration
 
 NAME_BLOB = 2
 """BlobHeader.kind of a blob that only says that a name exists."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Naming:
-    """What the bytes will be named, as far as it is known before they came."""
-
-    bucket_id: BucketId
-    bucket: str
-    key: Key
-    uid: Uid
-    part: int = 0
-    headers: Mapping[str, str]
-    metadata: Mapping[str, str]
-    storage_class: str = "STANDARD"
-    owner: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +43,8 @@ class Stored:
     etag: str
     checksum: Checksum
     blobs: tuple[BlobRef, ...]
-    registered: UploadId | None = None
+    registered: Registration | None = None
+    """What names the blobs until the object does, of a long PUT."""
 
 
 class Source(Protocol):
@@ -171,7 +157,7 @@ class _LargeIngest:
         self._hashing: Awaitable[None] | None = None
         self._blobs: list[BlobRef] = []
         self._offset = 0
-        self._registered: UploadId | None = None
+        self._registered: Registration | None = None
         self._loan = Loan(loop=asyncio.get_running_loop(), contended=self._contended)
 
     async def run(self) -> Stored:
@@ -213,7 +199,7 @@ class _LargeIngest:
         if writer is not None:
             writer.abort()
         if self._registered is not None:
-            await drop_registered(self._gateway, self._naming, self._registered)
+            await self._registered.drop()
 
     def _begin(self, at: int) -> BlobWriter:
         naming = self._naming
@@ -266,56 +252,9 @@ class _LargeIngest:
         ref = await writer.finish(_trailer(gateway, naming, at - self._offset, "", None))
         self._writer = None
         self._blobs.append(ref)
-        number = len(self._blobs)
         if self._registered is None:
-            outcome = await gateway.metadata.mutate(
-                CreateUpload(
-                    write_id=_fresh(gateway),
-                    bucket=naming.bucket,
-                    key=naming.key,
-                    owner=naming.owner,
-                    headers=naming.headers,
-                    metadata=naming.metadata,
-                    storage_class=naming.storage_class,
-                    internal=True,
-                    bucket_id=naming.bucket_id,
-                )
-            )
-            self._registered = outcome.upload_id
-        assert self._registered is not None
-        part = Part(
-            number=number,
-            size=ref.length,
-            etag="0" * 32,
-            modified_ms=gateway.clock.wall_us() // 1000,
-            uid=naming.uid,
-            blobs=(ref,),
-        )
-        await gateway.metadata.mutate(
-            PutPart(
-                write_id=_fresh(gateway),
-                bucket=naming.bucket,
-                key=naming.key,
-                upload_id=self._registered,
-                part=part,
-                bucket_id=naming.bucket_id,
-            )
-        )
-
-
-async def drop_registered(gateway: Gateway, naming: Naming, upload: UploadId) -> None:
-    """Forget an internal upload; it expires by itself when this fails."""
-    try:
-        await gateway.metadata.mutate(
-            AbortUpload(write_id=_fresh(gateway), bucket=naming.bucket, key=naming.key, upload_id=upload)
-        )
-    except DrystoneError:
-        pass
-
-
-def _fresh(gateway: Gateway) -> WriteId:
-    """For what the gateway does of its own accord: never a client's retry."""
-    return make_write_id(gateway.clock.wall_us(), gateway.entropy.token(16))
+            self._registered = await gateway.renewals.register(gateway.metadata, naming)
+        await self._registered.add(ref)
 
 
 def _done(awaitable: Awaitable[None]) -> bool:

@@ -15,8 +15,9 @@ from drystone_gateway.operations.context import Call
 from drystone_gateway.operations.copy_object import copied, source_version_head
 from drystone_gateway.operations.copy_source import find_source
 from drystone_gateway.operations.hashing import part_hashes
-from drystone_gateway.operations.ingest import Naming, Stored, ingest
+from drystone_gateway.operations.ingest import Stored, ingest
 from drystone_gateway.operations.late_answer import answered_late
+from drystone_gateway.operations.naming import Naming
 from drystone_gateway.operations.write_ids import WriteIds
 from drystone_gateway.s3 import listing, xml_out
 from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, upload_checksum

@@ -16,7 +16,8 @@ from drystone_gateway.http.messages import Response
 from drystone_gateway.operations.body_source import body_source
 from drystone_gateway.operations.context import Call, Gateway
 from drystone_gateway.operations.hashing import body_hashes
-from drystone_gateway.operations.ingest import Naming, Stored, drop_registered, ingest
+from drystone_gateway.operations.ingest import Stored, ingest
+from drystone_gateway.operations.naming import Naming
 from drystone_gateway.s3.checksums import checksum_header
 from drystone_gateway.s3.conditions import write_conditions
 from drystone_gateway.s3.headers import system_metadata, user_metadata
@@ -69,7 +70,7 @@ async def name_object(
         blobs=stored.blobs,
         checksum=stored.checksum,
         conditions=conditions,
-        registered=stored.registered,
+        registered=None if stored.registered is None else stored.registered.upload_id,
         bucket_id=naming.bucket_id,
         tags=tags,
     )
@@ -77,7 +78,7 @@ async def name_object(
         return await gateway.metadata.mutate(mutation)
     except Refused:
         if stored.registered is not None:
-            await drop_registered(gateway, naming, stored.registered)
+            await stored.registered.drop()
         raise
 
 

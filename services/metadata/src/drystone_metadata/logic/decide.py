@@ -26,6 +26,7 @@ from drystone_core.mutations import (
 )
 from drystone_core.objects import Bucket
 from drystone_metadata.logic.buckets import configure_bucket, create_bucket, delete_bucket
+from drystone_metadata.logic.expiry import ExpireUpload, expire_upload
 from drystone_metadata.logic.housekeeping import SweepRows, sweep_rows
 from drystone_metadata.logic.names import swap_blobs
 from drystone_metadata.logic.objects import delete_object, put_object, replace_metadata
@@ -33,7 +34,7 @@ from drystone_metadata.logic.uploads import abort_upload, complete_upload, creat
 from drystone_metadata.logic.view import Decision, Moment, View
 from drystone_metadata.store.ports import RowKey
 
-Change = Mutation | ConfigureBucket | SweepRows
+Change = Mutation | ConfigureBucket | SweepRows | ExpireUpload
 
 _DECIDERS: dict[type, Callable[[View, Any, Moment], Decision]] = {
     CreateBucket: create_bucket,
@@ -48,6 +49,7 @@ _DECIDERS: dict[type, Callable[[View, Any, Moment], Decision]] = {
     AbortUpload: abort_upload,
     SwapBlobs: swap_blobs,
     SweepRows: sweep_rows,
+    ExpireUpload: expire_upload,
 }
 
 
@@ -58,7 +60,7 @@ def decide(view: View, mutation: Change, moment: Moment) -> Decision:
 
 def reads(mutation: Change, bucket: Bucket) -> list[RowKey]:
     """Rows the decision asks for in any case."""
-    if isinstance(mutation, CreateBucket | DeleteBucket | ConfigureBucket | SweepRows):
+    if isinstance(mutation, CreateBucket | DeleteBucket | ConfigureBucket | SweepRows | ExpireUpload):
         return []
     address = object_address(bucket.bucket_id, mutation.key)
     if isinstance(mutation, CreateUpload):
