@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from drystone_testing.live import LiveStore, drystone_command
+from drystone_testing.live import LiveStore, drystone_command, make_certificate
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +190,6 @@ def test_a_start_into_a_pipe_that_nobody_reads_serves_all_the_same(tmp_path: Pat
     finally:
         process.kill()
         process.wait()
-
-
-def make_certificate(folder: Path, name: str) -> None:
-    """cert.pem and key.pem, new each time."""
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj".split()
-    names = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run([*command, f"/CN={name}", *names], check=True, capture_output=True)
 
 
 def served_certificate(port: int) -> bytes:

@@ -113,6 +113,9 @@ class ServerSettings:
     account: str = setting("000000000001", text, "the root account's id, 12 digits")
     domains: tuple[str, ...] = setting((), texts, "suffixes of virtual-host addressing (bucket.DOMAIN)")
     presigned_v2: bool = setting(True, truth, "accept presigned URLs of Signature Version 2 (boto3's default)")
+    unsigned_needs_tls: bool = setting(
+        False, truth, "refuse bodies whose bytes nobody signed unless they come over TLS"
+    )
     drain: float = setting(20.0, duration, "how long requests in flight may go on after SIGTERM")
 
     def problems(self) -> list[str]:

@@ -37,6 +37,15 @@ def drystone_command() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "drystone_cli"]
 
 
+def make_certificate(folder: Path, name: str) -> None:
+    """cert.pem and key.pem for the loopback address, new each time."""
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj".split()
+    names = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(
+        [*command, f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", *names], check=True, capture_output=True
+    )
+
+
 class LiveStore:
     """One standalone store on `directories`; a context manager that leaves no process behind."""
 

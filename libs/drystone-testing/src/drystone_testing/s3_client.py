@@ -68,13 +68,9 @@ class S3Client:
 
     def _sign(self, method: str, target: str, query: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-        digest = hashlib.sha256(body).hexdigest()
-        every = {
-            **{k.lower(): v for k, v in headers.items()},
-            "host": f"127.0.0.1:{self.port}",
-            "x-amz-date": now,
-            "x-amz-content-sha256": digest,
-        }
+        given = {k.lower(): v for k, v in headers.items()}
+        digest = given.get("x-amz-content-sha256") or hashlib.sha256(body).hexdigest()
+        every = {**given, "host": f"127.0.0.1:{self.port}", "x-amz-date": now, "x-amz-content-sha256": digest}
         if body or method in ("PUT", "POST"):
             every["content-length"] = str(len(body))
         names = sorted(every)

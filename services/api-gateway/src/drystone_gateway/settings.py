@@ -37,7 +37,7 @@ class GatewaySettings:
     domains: tuple[str, ...] = ()
     """Suffixes of virtual-host addressing: `bucket.DOMAIN`."""
     unsigned_needs_tls: bool = False
-    """Refuse UNSIGNED-PAYLOAD over plain HTTP."""
+    """Refuse bodies over plain HTTP that no signature covers (UNSIGNED-PAYLOAD, unsigned trailers)."""
     presigned_v2: bool = True
     """Accept presigned URLs of Signature Version 2 (docs/adr/0302-presigned-version-two.md)."""
     limits: Limits = field(default_factory=Limits)

@@ -218,6 +218,7 @@ class Standalone:
                 account=server.account,
                 domains=server.domains,
                 presigned_v2=server.presigned_v2,
+                unsigned_needs_tls=server.unsigned_needs_tls,
             ),
             GatewayWorld(clock=self.world.clock, entropy=self.world.entropy, hashing=self._hashing),
             Links(

@@ -331,7 +331,10 @@ class Verifier:
         if not self._unsigned_needs_tls or request.secure or request.method not in ("PUT", "POST"):
             return
         if isinstance(mode, Unsigned) or (isinstance(mode, Streaming) and not mode.signed):
-            raise Refused(ErrorCode.INVALID_REQUEST, "An unsigned payload is accepted over TLS only.")
+            raise Refused(
+                ErrorCode.INVALID_REQUEST,
+                "This endpoint accepts an unsigned payload over TLS only: use HTTPS or sign the payload.",
+            )
 
     def _remember(self, prefix: str, scope: _Scope) -> None:
         if len(self._scopes) >= CACHE_LIMIT:
