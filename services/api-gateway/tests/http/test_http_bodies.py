@@ -128,7 +128,7 @@ async def test_a_body_nobody_reads_is_not_read():
         client.send(bytes(40 * MIB))
         await asyncio.sleep(0.2)
         connection = next(iter(server._shared.connections))
-        assert connection._incoming.received < 256 * 1024
+        assert connection.incoming.received < 256 * 1024
         assert client.writer.transport.get_write_buffer_size() > 20 * MIB
         gate.set()
         assert (await client.answer())[2] == b"%d" % (40 * MIB)

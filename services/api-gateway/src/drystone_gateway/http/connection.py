@@ -2,7 +2,7 @@
 """One client connection: bytes in, requests to the handler in order, answers out.
 
 Invariants
-  P1  One request at a time; what a client pipelines behind it waits in `_pending` (bounded: reading pauses).
+  P1  One request at a time; what a client pipelines behind it waits in `pending` (bounded: reading pauses).
   P2  Nothing is read into memory of our own while a handler receives: get_buffer() is the receiver's memory.
   P3  An answer that cannot be completed after its head went out ends in a reset, never in a silent short body.
   P4  Nothing is written while the transport still holds bytes of the answer before: no client makes answers pile up.
@@ -10,7 +10,7 @@ Invariants
 
 States           event                                                next
   HEAD           a head is complete (_begin)                          BUSY
-                 a bad head, too slow (_refuse)                       LINGER
+                 a bad head, too slow (refuse)                       LINGER
   BUSY           answered, all of the body has arrived (_finish)      HEAD
                  answered, little of the body is left (_finish)       DISCARD
                  answered for the last time (_finish)                 LINGER when input is left over, else CLOSED
@@ -18,6 +18,7 @@ States           event                                                next
   LINGER         end of input, or linger_s passed                     CLOSED
   any            connection_lost                                      CLOSED
 
+Who is too slow is judged from outside, by the public attributes (timeouts.py).
 Concurrency  everything runs on the loop; handlers are stepped without a task until they first wait (see stepping.py).
 """
 
@@ -27,11 +28,11 @@ from typing import cast
 
 from drystone_core.errors import ErrorCode
 from drystone_gateway.http import stepping
-from drystone_gateway.http.bodies import RING, IncomingBody, incomplete_body, open_body, slow_body
+from drystone_gateway.http.bodies import RING, IncomingBody, incomplete_body, open_body
 from drystone_gateway.http.heads import Head, HeadRefused, parse_head, refuse_early
 from drystone_gateway.http.messages import Request, Response
 from drystone_gateway.http.outgoing import ClientGone, Outgoing
-from drystone_gateway.http.responses import frame, refusal
+from drystone_gateway.http.responses import refusal
 from drystone_gateway.http.shared import Shared
 
 HEAD, BUSY, DISCARD, LINGER, CLOSED = range(5)
@@ -46,55 +47,55 @@ class Connection(asyncio.BufferedProtocol):
     """The protocol of one connection."""
 
     __slots__ = (
-        "_age",
         "_direct",
         "_eof",
         "_head",
-        "_incoming",
-        "_out",
-        "_pending",
         "_read_paused",
         "_scanned",
-        "_shared",
-        "_state",
         "_task",
         "_transport",
+        "age",
+        "incoming",
+        "out",
         "peer",
+        "pending",
         "secure",
+        "shared",
+        "state",
     )
 
     _transport: asyncio.Transport
-    _out: Outgoing
+    out: Outgoing
 
     def __init__(self, shared: Shared, *, secure: bool) -> None:
-        self._shared = shared
+        self.shared = shared
         self.secure = secure
         self.peer = ""
-        self._state = HEAD
-        self._pending = bytearray()
+        self.state = HEAD
+        self.pending = bytearray()
         """Unparsed input: part of a head, or what was pipelined."""
         self._scanned = 0
-        """Bytes of `_pending` known to hold no end of a head."""
+        """Bytes of `pending` known to hold no end of a head."""
         self._direct = False
         """The kernel writes into the body's target."""
-        self._incoming: IncomingBody | None = None
+        self.incoming: IncomingBody | None = None
         """The body that is still arriving."""
         self._head: Head | None = None
         self._task: asyncio.Task[None] | None = None
         self._read_paused = False
         self._eof = False
-        self._age = 0.0
+        self.age = 0.0
         """Seconds in HEAD (since the first byte, if any) or LINGER."""
 
     # Transport callbacks.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._out = Outgoing(self._transport, self._shared.loop, secure=self.secure)
-        self._out.bound()
+        self.out = Outgoing(self._transport, self.shared.loop, secure=self.secure)
+        self.out.bound()
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
-        shared = self._shared
+        shared = self.shared
         shared.stats.connections += 1
         shared.stats.connections_total += 1
         shared.connections[self] = None
@@ -104,73 +105,73 @@ class Connection(asyncio.BufferedProtocol):
             if shared.stats.connections > limit + limit // 8 + 16:
                 transport.close()
             else:
-                self._refuse(HeadRefused("Please reduce your request rate.", ErrorCode.SLOW_DOWN, 503))
+                self.refuse(HeadRefused("Please reduce your request rate.", ErrorCode.SLOW_DOWN, 503))
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._state = CLOSED
-        self._shared.stats.connections -= 1
-        self._shared.connections.pop(self, None)
-        self._out.release()
+        self.state = CLOSED
+        self.shared.stats.connections -= 1
+        self.shared.connections.pop(self, None)
+        self.out.release()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-        if self._incoming is not None:
-            self._incoming.fail(incomplete_body())
-            self._incoming = None
+        if self.incoming is not None:
+            self.incoming.fail(incomplete_body())
+            self.incoming = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        incoming = self._incoming
+        incoming = self.incoming
         if incoming is not None:
             space = incoming.space()
             if space is not None:
                 self._direct = True
                 return space
         self._direct = False
-        return self._shared.view
+        return self.shared.view
 
     def buffer_updated(self, count: int) -> None:
-        incoming = self._incoming
+        incoming = self.incoming
         if self._direct and incoming is not None:
             incoming.filled(count)
             if incoming.ended:
-                self._incoming = None
+                self.incoming = None
             return
-        state = self._state
+        state = self.state
         if state == HEAD:
-            if self._pending:
-                self._pending += self._shared.view[:count]
+            if self.pending:
+                self.pending += self.shared.view[:count]
                 self._parse_pending()
             else:
-                used = self._parse(self._shared.buffer, 0, count)
-                if used < count and self._state <= DISCARD:
-                    self._keep(self._shared.view[used:count])
+                used = self._parse(self.shared.buffer, 0, count)
+                if used < count and self.state <= DISCARD:
+                    self._keep(self.shared.view[used:count])
         elif state <= DISCARD:
-            self._more(self._shared.view[:count])
+            self._more(self.shared.view[:count])
 
     def eof_received(self) -> bool:
         self._eof = True
-        if self._state != BUSY:
+        if self.state != BUSY:
             return False
-        if self._incoming is not None:
-            self._incoming.fail(incomplete_body())
+        if self.incoming is not None:
+            self.incoming.fail(incomplete_body())
             return not self.secure
         if self._head is None:
             return not self.secure  # Being answered: let the client have it, should it only have stopped sending.
         return False  # The transport closes; connection_lost() cancels the handler, once.
 
     def pause_writing(self) -> None:
-        self._out.pause()
+        self.out.pause()
 
     def resume_writing(self) -> None:
-        self._out.resume()
-        if self._state == HEAD and self._pending:
-            self._shared.loop.call_soon(self._parse_pending)
+        self.out.resume()
+        if self.state == HEAD and self.pending:
+            self.shared.loop.call_soon(self._parse_pending)
 
     # Input.
 
     def _parse(self, buffer: bytearray, at: int, end: int) -> int:
         """Begin the requests whose heads are in buffer[at:end]; returns where what remains begins."""
-        while at < end and self._state == HEAD and not self._out.paused:
+        while at < end and self.state == HEAD and not self.out.paused:
             if buffer[at] == 13 and buffer[at : at + 2] == b"\r\n" and at + 2 <= end:
                 at += 2  # RFC 9112 §2.2: an empty line before the request line is ignored.
                 self._scanned = 0
@@ -184,59 +185,59 @@ class Connection(asyncio.BufferedProtocol):
                 self._scanned = 0
                 head = parse_head(bytes(memoryview(buffer)[at : stop + 4]))
             except HeadRefused as refused:
-                self._refuse(refused)
+                self.refuse(refused)
                 return end
             at = self._begin(head, buffer, stop + 4, end)
         return at
 
     def _parse_pending(self) -> None:
-        pending = self._pending
-        if self._state == HEAD and pending:
+        pending = self.pending
+        if self.state == HEAD and pending:
             used = self._parse(pending, 0, len(pending))
             del pending[:used]
             self._watch_pending()
 
     def _keep(self, data: memoryview) -> None:
         """Hold what cannot be parsed yet."""
-        if not self._pending:
-            self._age = 0.0
-        self._pending += data
+        if not self.pending:
+            self.age = 0.0
+        self.pending += data
         self._watch_pending()
 
     def _watch_pending(self) -> None:
-        if self._state != HEAD or self._out.paused:
-            if len(self._pending) > RING:
+        if self.state != HEAD or self.out.paused:
+            if len(self.pending) > RING:
                 self.pause_body()
         elif self._read_paused:
             self._resume_reading()
 
     def _more(self, data: memoryview) -> None:
         """Input while a request is being answered, or its body dropped."""
-        incoming = self._incoming
+        incoming = self.incoming
         if incoming is not None:
             data = data[incoming.feed(data) :]
             if incoming.ended:
-                self._incoming = None
-                if self._state == DISCARD:
+                self.incoming = None
+                if self.state == DISCARD:
                     self._next()
-            elif incoming.failed and self._state == DISCARD:
+            elif incoming.failed and self.state == DISCARD:
                 self._transport.close()
-            elif incoming.full and self._state == BUSY:
+            elif incoming.full and self.state == BUSY:
                 self.pause_body()
         if data:
             self._keep(data)
-            if self._state == HEAD:
+            if self.state == HEAD:
                 self._parse_pending()
 
     def _begin(self, head: Head, buffer: bytearray, body_at: int, end: int) -> int:
         """Start a request; returns where its body's arrived part ends."""
-        shared = self._shared
+        shared = self.shared
         body, taken = open_body(self, head.length, head.expects_continue, buffer, body_at, end)
         if type(body) is IncomingBody and not body.ended:
-            self._incoming = body
+            self.incoming = body
             if body.full:
                 self.pause_body()
-        self._state = BUSY
+        self.state = BUSY
         self._head = head
         request = Request(
             method=head.method,
@@ -258,10 +259,10 @@ class Connection(asyncio.BufferedProtocol):
     # A request and its answer.
 
     async def _exchange(self, request: Request, head: Head) -> None:
-        shared = self._shared
+        shared = self.shared
         stats = shared.stats
         started = 0.0 if shared.access_log is None else shared.clock.monotonic()
-        before = self._out.written
+        before = self.out.written
         status = 0
         error: BaseException | None = None
         try:
@@ -290,10 +291,10 @@ class Connection(asyncio.BufferedProtocol):
             body = request.body
             arrived = body.received if type(body) is IncomingBody else body.declared or 0
             stats.bytes_in += arrived
-            stats.bytes_out += self._out.written - before
+            stats.bytes_out += self.out.written - before
             if shared.access_log is not None:
                 seconds = shared.clock.monotonic() - started
-                shared.access_log(request, status, arrived, self._out.written - before, seconds, error)
+                shared.access_log(request, status, arrived, self.out.written - before, seconds, error)
             if type(body) is IncomingBody:
                 body.discard()
             error = None  # its traceback holds this frame, and with it all that the request held
@@ -301,31 +302,25 @@ class Connection(asyncio.BufferedProtocol):
     def _failed(self, request: Request, failure: BaseException) -> Response:
         """The answer to what a handler raised; raises it again when we were cancelled."""
         if isinstance(failure, asyncio.CancelledError) and (
-            self._state == CLOSED or self._eof or (self._task is not None and self._task.cancelling())
+            self.state == CLOSED or self._eof or (self._task is not None and self._task.cancelling())
         ):
             raise failure
-        return self._shared.render_failure(request, failure)
+        return self.shared.render_failure(request, failure)
 
     def _answer(self, request: Request, head: Head, response: Response) -> None:
         """Answer with a body at hand."""
-        if self._state == CLOSED:
+        if self.state == CLOSED:
             return
         keep = self._keeps(head, response)
         bodyless = request.method == "HEAD"
-        lead = self._shared.heads.build(
-            response,
-            request.request_id,
-            framing=frame(response, head_only=bodyless, old=head.old),
-            keep_alive=keep,
-            old=head.old,
-        )
+        lead = self.shared.heads.build(response, request.request_id, head_only=bodyless, keep_alive=keep, old=head.old)
         body = response.body
         if bodyless or not body or response.status == 204 or response.status == 304:
-            self._out.write(lead)
+            self.out.write(lead)
         elif len(body) <= JOIN_LIMIT:
-            self._out.write(lead + body)
+            self.out.write(lead + body)
         else:
-            self._out.write_both(lead, body)
+            self.out.write_both(lead, body)
         self._finish(keep)
 
     async def _stream(self, request: Request, head: Head, response: Response) -> BaseException | None:
@@ -335,30 +330,15 @@ class Connection(asyncio.BufferedProtocol):
         wanted = request.method != "HEAD" and response.status not in (204, 304)
         chunked = wanted and length is None and not head.old
         keep = self._keeps(head, response) and not (wanted and head.old and length is None)
-        lead = self._shared.heads.build(
-            response,
-            request.request_id,
-            framing=frame(response, head_only=not wanted, old=head.old),
-            keep_alive=keep,
-            old=head.old,
+        lead = self.shared.heads.build(
+            response, request.request_id, head_only=not wanted, keep_alive=keep, old=head.old
         )
-        before = self._out.written
-        broken: Exception | None = None
-        try:
-            if wanted:
-                await self._out.stream(lead, stream, length, chunked)
-            else:
-                self._out.write(lead)
-        except Exception as failure:
-            broken = failure
-        finally:
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
+        before = self.out.written
+        broken = await self.out.stream(lead, stream, length, wanted=wanted, chunked=chunked)
         if broken is None:
-            if self._state != CLOSED:
+            if self.state != CLOSED:
                 self._finish(keep)
-        elif self._out.written == before:
+        elif self.out.written == before:
             self._answer(request, head, self._failed(request, broken))
         else:
             if not isinstance(broken, ClientGone):
@@ -370,82 +350,81 @@ class Connection(asyncio.BufferedProtocol):
 
     def _keeps(self, head: Head, response: Response) -> bool:
         """Can another request follow this answer?"""
-        if not head.keep_alive or response.close or self._shared.draining or self._eof:
+        if not head.keep_alive or response.close or self.shared.draining or self._eof:
             return False
-        incoming = self._incoming
+        incoming = self.incoming
         if incoming is None:
             return True
         unread = incoming.unread()
-        return unread is not None and unread <= self._shared.settings.discard_limit
+        return unread is not None and unread <= self.shared.settings.discard_limit
 
     def _finish(self, keep: bool) -> None:
-        incoming = self._incoming
+        incoming = self.incoming
         if not keep or self._eof:
-            if (incoming is not None or self._pending) and not self._eof:
+            if (incoming is not None or self.pending) and not self._eof:
                 self._linger()
             else:
-                self._state = CLOSED
+                self.state = CLOSED
                 self._transport.close()
             return
         if incoming is not None:
             incoming.discard()
-            self._state = DISCARD
+            self.state = DISCARD
             self._resume_reading()
         else:
             self._next()
-            if self._pending and self._task is not None:
-                self._shared.loop.call_soon(self._parse_pending)
+            if self.pending and self._task is not None:
+                self.shared.loop.call_soon(self._parse_pending)
 
     def _next(self) -> None:
         """Ready for the next head."""
-        self._state = HEAD
-        self._age = 0.0
+        self.state = HEAD
+        self.age = 0.0
         self._scanned = 0
         if self._read_paused:
             self._resume_reading()
 
-    def _refuse(self, refused: HeadRefused) -> None:
+    def refuse(self, refused: HeadRefused) -> None:
         """Answer what is no request, and close."""
-        shared = self._shared
+        shared = self.shared
         shared.stats.refused_heads += 1
         request_id = shared.ids.next()
         response = refusal(refused.status, refused.code.value, refused.message, request_id, shared.host_id)
-        framing = frame(response, head_only=False, old=False)
-        lead = shared.heads.build(response, request_id, framing=framing, keep_alive=False, old=False)
+        lead = shared.heads.build(response, request_id, head_only=False, keep_alive=False, old=False)
         data = lead + response.body
         shared.stats.bytes_out += len(data)
-        self._out.write(data)
+        self.out.write(data)
         if shared.access_log is not None:
             shared.access_log(None, refused.status, 0, len(data), 0.0, refused)
         self._linger()
 
     def _linger(self) -> None:
         """Say that nothing follows and drop input for a while: closing at once would reset what is not yet read."""
-        self._state = LINGER
-        self._age = 0.0
-        self._pending.clear()
-        self._incoming = None
+        self.state = LINGER
+        self.age = 0.0
+        self.pending.clear()
+        self.incoming = None
         self._resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
     def reset(self) -> None:
         """Break the connection so that the client notices."""
-        if self._state == CLOSED:
+        if self.state == CLOSED:
             return
-        self._shared.stats.aborted += 1
-        self._state = CLOSED
-        self._out.reset()
+        self.shared.stats.aborted += 1
+        self.state = CLOSED
+        self.out.reset()
 
     # For the body (BodySource).
 
     def wait_for_body(self) -> asyncio.Future[int]:
         self._resume_reading()
-        return self._shared.loop.create_future()
+        return self.shared.loop.create_future()
 
     def send_continue(self) -> None:
-        if self._state == BUSY:
-            self._out.write(_CONTINUE)
+        if self.state == BUSY:
+            self.out.write(_CONTINUE)
 
     def pause_body(self) -> None:
         if not self._read_paused:
@@ -457,44 +436,3 @@ class Connection(asyncio.BufferedProtocol):
             self._read_paused = False
             if not self._eof:
                 self._transport.resume_reading()
-
-    # For the server.
-
-    def sweep(self, elapsed: float) -> None:
-        """Apply the timeouts; called every now and then."""
-        settings = self._shared.settings
-        state = self._state
-        if self._out.too_slow(elapsed, settings.download):
-            self._time_out()
-        elif state in (HEAD, LINGER):
-            self._age += elapsed
-            if state == LINGER:
-                if self._age > settings.linger_s:
-                    self._transport.abort()
-            elif self._pending:
-                if self._age > settings.head_timeout_s:
-                    self._shared.stats.timeouts += 1
-                    self._refuse(HeadRefused(slow_body().message, ErrorCode.REQUEST_TIMEOUT))
-            elif self._age > (settings.idle_timeout_s if self._out.written else settings.head_timeout_s):
-                self._out.close(settings.farewell_s)
-        elif self._incoming is not None:
-            self._sweep_body(self._incoming, elapsed)
-
-    def _sweep_body(self, incoming: IncomingBody, elapsed: float) -> None:
-        if not incoming.waiting and self._state != DISCARD:
-            incoming.progress.rest()
-        elif incoming.progress.too_slow(incoming.received, elapsed, self._shared.upload_pace()):
-            if self._state == DISCARD:
-                self._time_out()
-            else:
-                self._shared.stats.timeouts += 1
-                incoming.fail(slow_body())
-
-    def _time_out(self) -> None:
-        self._shared.stats.timeouts += 1
-        self.reset()
-
-    def close_idle(self) -> None:
-        """The server drains: end the connection unless a request is being answered."""
-        if self._state == HEAD and not self._pending:
-            self._out.close(self._shared.settings.farewell_s)

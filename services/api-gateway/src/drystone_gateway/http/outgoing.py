@@ -69,36 +69,50 @@ class Outgoing:
         if self._secure:
             self._loop.call_later(farewell, self._transport.abort)
 
-    async def stream(self, lead: bytes, chunks: AsyncIterator[ReadChunk], length: int | None, chunked: bool) -> None:
-        """Send a head and all chunks. Raises what the stream raises, ShortStream, ClientGone.
+    async def stream(
+        self, lead: bytes, chunks: AsyncIterator[ReadChunk], length: int | None, *, wanted: bool, chunked: bool
+    ) -> Exception | None:
+        """Send a head and all chunks, or the head alone, and end the stream; returns what broke it.
 
-        The head goes out with the first chunk: until then `written` does not move.
+        That is what the stream raises, ShortStream or ClientGone. The head goes out with the first chunk: until then
+        `written` does not move.
         """
         left, turn = length, 0
-        async for chunk in chunks:
-            if self.paused:
-                await self._wait_drained(chunk)
-            size = len(chunk.data)
-            if self._transport.is_closing():
-                chunk.release()
-                raise ClientGone
-            if left is not None:
-                left -= size
-                if left < 0:
+        try:
+            if not wanted:
+                self.write(lead)
+                return None
+            async for chunk in chunks:
+                if self.paused:
+                    await self._wait_drained(chunk)
+                size = len(chunk.data)
+                if self._transport.is_closing():
                     chunk.release()
-                    raise ShortStream(f"{-left} bytes too many")
-            self._send_chunk(lead, chunk, size, chunked)
-            lead = b""
-            turn += size
-            if turn >= TURN:
-                turn = 0
-                await asyncio.sleep(0)
-        if left:
-            raise ShortStream(f"{left} bytes missing")
-        if chunked:
-            lead += b"0\r\n\r\n"
-        if lead:
-            self.write(lead)
+                    raise ClientGone
+                if left is not None:
+                    left -= size
+                    if left < 0:
+                        chunk.release()
+                        raise ShortStream(f"{-left} bytes too many")
+                self._send_chunk(lead, chunk, size, chunked)
+                lead = b""
+                turn += size
+                if turn >= TURN:
+                    turn = 0
+                    await asyncio.sleep(0)
+            if left:
+                raise ShortStream(f"{left} bytes missing")
+            if chunked:
+                lead += b"0\r\n\r\n"
+            if lead:
+                self.write(lead)
+        except Exception as broken:
+            return broken
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
+        return None
 
     async def _wait_drained(self, chunk: ReadChunk) -> None:
         """Wait until the transport is empty; `chunk` is ours should we be cancelled."""
@@ -148,6 +162,10 @@ class Outgoing:
         if progress is None:
             return False
         return progress.too_slow(self.written - self._transport.get_write_buffer_size(), elapsed, pace)
+
+    def abort(self) -> None:
+        """End the connection as it is."""
+        self._transport.abort()
 
     def reset(self) -> None:
         """Break the connection so that the client notices (RST rather than FIN)."""

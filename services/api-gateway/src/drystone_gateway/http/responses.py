@@ -32,8 +32,8 @@ class ResponseHeads:
         self._common = b""
         self._id_2 = f"\r\nx-amz-id-2: {host_id}\r\n".encode()
 
-    def build(self, response: Response, request_id: str, *, framing: bytes, keep_alive: bool, old: bool) -> bytes:
-        """The whole head; `framing` is what frame() said."""
+    def build(self, response: Response, request_id: str, *, head_only: bool, keep_alive: bool, old: bool) -> bytes:
+        """The whole head; `head_only` = no body follows, `old` = the client speaks HTTP/1.0."""
         second = self._clock.wall_us() // 1_000_000
         if second != self._second:
             self._second = second
@@ -45,13 +45,13 @@ class ResponseHeads:
                 request_id.encode(),
                 self._id_2,
                 response.head,
-                framing,
+                _framing(response, head_only=head_only, old=old),
                 _CLOSE if not keep_alive else _KEEP_OLD if old else _END,
             )
         )
 
 
-def frame(response: Response, *, head_only: bool, old: bool) -> bytes:
+def _framing(response: Response, *, head_only: bool, old: bool) -> bytes:
     """The field that frames the body; empty when there is none to announce, or when it ends with the connection."""
     status = response.status
     if status == 204 or status == 304 or status < 200:

@@ -19,6 +19,7 @@ from drystone_gateway.http.connection import Connection
 from drystone_gateway.http.messages import Handler
 from drystone_gateway.http.responses import ResponseHeads
 from drystone_gateway.http.shared import AccessLog, HttpSettings, HttpStats, RenderError, RequestIds, Shared
+from drystone_gateway.http.timeouts import close_idle, sweep
 from drystone_gateway.http.tls import TlsFiles, TlsReloader
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class HttpServer:
         for listener in self._listeners:
             listener.close()
         for connection in list(shared.connections):
-            connection.close_idle()
+            close_idle(connection)
         while shared.connections and self._clock.monotonic() < deadline:
             await self._clock.sleep(min(0.005, max(0.0, deadline - self._clock.monotonic())))
         cut_off = shared.stats.in_flight
@@ -143,7 +144,7 @@ class HttpServer:
             elapsed = min(now - last, 2 * interval)
             last = now
             for connection in list(connections):
-                connection.sweep(elapsed)
+                sweep(connection, elapsed)
 
     async def _watch_certificate(self, reloader: TlsReloader) -> None:
         while True:
