@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,26 @@ def test_status_shows_disks_members_and_processes(store: LiveStore) -> None:
     assert sorted(member["role"] for member in said["members"]) == ["follower", "follower", "primary"]
     assert [process["role"] for process in said["processes"]][:2] == ["supervisor", "main"]
     assert "rs-4-2" in run("status", str(store.directories[0])).stdout
+
+
+def test_status_shows_what_the_gateway_answered(store: LiveStore) -> None:
+    """Requests, answers by kind, bytes and slow or malformed clients, for people and for programs."""
+    before = store.status()["gateway"]
+    s3 = client(store)
+    assert s3.get_object(Bucket="first", Key="large")["Body"].read() == bytes(range(256)) * 4096
+    with pytest.raises(s3.exceptions.NoSuchKey):
+        s3.get_object(Bucket="first", Key="missing")
+    with socket.create_connection(("127.0.0.1", store.port), timeout=10) as raw:
+        raw.sendall(b"nonsense\r\n\r\n")
+        assert raw.recv(100).startswith(b"HTTP/1.1 400")
+    after = store.status()["gateway"]
+    grown = {name: after[name] - before[name] for name in after}
+    assert (grown["requests"], grown["answers_4xx"], grown["answers_5xx"]) == (2, 1, 0)
+    assert (grown["refused_heads"], grown["slow_clients"], grown["refused_connections"]) == (1, 0, 0)
+    assert grown["bytes_out"] > 1 << 20 and after["requests_now"] == 0 and grown["connections_total"] >= 2
+    said = run("status", str(store.directories[0])).stdout
+    assert re.search(rf"clients +\d+ connections, 0 requests now; {after['requests']} requests", said)
+    assert re.search(r"limits +.*\d+ malformed requests", said)
 
 
 @pytest.mark.parametrize(("key", "form"), [("small", "packed"), ("large", "striped")])

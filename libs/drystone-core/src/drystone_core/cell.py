@@ -70,6 +70,41 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayStatus:
+    """What the process that serves S3 answered since it started."""
+
+    connections: int = 0
+    """Open now."""
+    requests_now: int = 0
+    """Being answered now."""
+    connections_total: int = 0
+    requests: int = 0
+    """Begun."""
+    answers_4xx: int = 0
+    answers_5xx: int = 0
+    answers_503: int = 0
+    """Of these, told to try again: a limit was hit, or a service was not able to."""
+    bytes_in: int = 0
+    """Payload bytes of requests that ended."""
+    bytes_out: int = 0
+    """Bytes of answers that ended, heads included."""
+    refused_connections: int = 0
+    """Beyond the limit of connections, or while draining."""
+    refused_requests: int = 0
+    """Beyond the limit of requests answered at once."""
+    refused_bodies: int = 0
+    """Beyond the limit of bodies received at once."""
+    refused_heads: int = 0
+    """Not HTTP, or too much of it."""
+    slow_clients: int = 0
+    """Given up because they sent or took bytes too slowly."""
+    broken_answers: int = 0
+    """Connections reset because an answer could not be completed."""
+    failures: int = 0
+    """Requests that ended in an unexpected error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemberStatus:
     """One copy of the metadata."""
 
@@ -146,6 +181,7 @@ class CellStatus:
     reclaim: ReclaimStatus = ReclaimStatus()
     repair: RepairStatus = RepairStatus()
     processes: tuple[ProcessStatus, ...] = ()
+    gateway: GatewayStatus = GatewayStatus()
 
     def reasons(self) -> tuple[HealthReason, ...]:
         """Everything that keeps health from OK, worst first."""

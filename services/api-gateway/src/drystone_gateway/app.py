@@ -76,6 +76,11 @@ class GatewayApp:
         """Of the long PUTs under way."""
         return self._gateway.renewals
 
+    @property
+    def refused_bodies(self) -> int:
+        """Requests told to slow down because too many bodies were being received, since the start."""
+        return self._gateway.bodies.refused
+
     async def handle(self, request: Request) -> Response:
         """Answer one request; every DrystoneError becomes its S3 error document."""
         REQUEST_ID.set(request.request_id)

@@ -134,6 +134,7 @@ async def test_too_many_bodies_are_told_to_slow_down(make_cell):
     await waiting.wait()
     answer = await cell.caller.send("PUT", "/bkt/2", late(b"n" * LARGE))
     assert answer.status == 503 and b"SlowDown" in answer.body
+    assert cell.app.refused_bodies == 1
     go.set()
     assert (await first).status == 200
     assert (await cell.caller.send("PUT", "/bkt/2", late(b"n" * LARGE))).status == 200

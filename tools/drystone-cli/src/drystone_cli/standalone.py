@@ -22,7 +22,7 @@ from drystone_core.errors import DrystoneError
 from drystone_core.profiles import Profile
 from drystone_datapath.append import AppendSettings
 from drystone_datapath.volume import DiskState
-from drystone_gateway.app import Links
+from drystone_gateway.app import GatewayApp, Links
 from drystone_gateway.app import World as GatewayWorld
 from drystone_gateway.app import build as build_gateway
 from drystone_gateway.credentials import root_credentials
@@ -85,7 +85,8 @@ class Standalone:
         self.members: EmbeddedStorage | None = None
         self.metadata: LocalMetadata | None = None
         self._hashing = ThreadHashPool(threads=HASH_THREADS)
-        self._http: HttpServer | None = None
+        self.http: HttpServer | None = None
+        self.gateway: GatewayApp | None = None
         self._tls: TlsReloader | None = None
         self._rpc: list[RpcServer] = []
         self._units: list[MemberUnit] = []
@@ -153,8 +154,8 @@ class Standalone:
     async def drain(self, seconds: float) -> None:
         """Finish requests, then stop from the outside in."""
         deadline = self.world.clock.monotonic() + seconds
-        if self._http is not None:
-            cut_off = await self._http.drain(deadline)
+        if self.http is not None:
+            cut_off = await self.http.drain(deadline)
             log.info("store.drained", extra={"cut_off": cut_off})
         await asyncio.gather(*(server.stop(0.5) for server in self._rpc))
         try:
@@ -212,7 +213,7 @@ class Standalone:
 
     async def _serve_s3(self, metadata: LocalMetadata) -> None:
         spec, server = self.spec, self.spec.settings.server
-        app = build_gateway(
+        self.gateway = app = build_gateway(
             GatewaySettings(
                 region=server.region,
                 account=server.account,
@@ -230,7 +231,7 @@ class Standalone:
             ),
         )
         self.world.background.keep("gateway.renew", app.renewals.run)
-        self._http = HttpServer(
+        self.http = HttpServer(
             handler=app.handle,
             render_error=error_response,
             settings=HttpSettings(),
@@ -248,7 +249,7 @@ class Standalone:
                 ) from error
             self.world.background.keep("tls.watch", self._watch_certificate)
         listener = socket.socket(fileno=spec.listen_fd)
-        await self._http.start(sockets=(listener,), tls=self._tls.context if self._tls else None)
+        await self.http.start(sockets=(listener,), tls=self._tls.context if self._tls else None)
 
     async def _watch_certificate(self) -> None:
         while True:

@@ -12,7 +12,7 @@ from typing import Any
 from drystone_cli.exits import FAILED, OK, UNREACHABLE, Failure
 from drystone_cli.layout import socket_path, state_of
 from drystone_cli.terminal import Terminal, amount, span
-from drystone_core.cell import CellStatus, Health
+from drystone_core.cell import CellStatus, GatewayStatus, Health
 from drystone_core.errors import DrystoneError, Unavailable
 from drystone_runtime.rpc.admin_client import AdminClient
 
@@ -96,6 +96,7 @@ def as_document(status: CellStatus) -> dict[str, Any]:
         "repair": {**dataclasses.asdict(status.repair), "pending_volumes": node.degraded_volumes},
         "scrub": dataclasses.asdict(node.scrub),
         "reclaim": dataclasses.asdict(status.reclaim),
+        "gateway": dataclasses.asdict(status.gateway),
         "background_answers": status.background_answers,
         "processes": [dataclasses.asdict(process) for process in status.processes],
     }
@@ -142,10 +143,33 @@ def _sentences(status: CellStatus) -> list[tuple[str, str]]:
     node = status.node
     volumes = f"{node.open_volumes} open, {node.closed_volumes} closed, {node.degraded_volumes} degraded"
     writing = f"term {status.term}, {'writable' if status.metadata_writable else 'READ ONLY'}"
-    found = [("volumes", volumes), ("names", writing)]
+    found = [("clients", _clients(status.gateway)), ("limits", _limits(status.gateway))]
+    found += [("volumes", volumes), ("names", writing)]
     if status.background_answers:
         found += [("repair", _repair(status)), ("reclaim", _reclaim(status)), ("scrub", _scrub(status))]
     return found
+
+
+def _clients(one: GatewayStatus) -> str:
+    """Since the start of the process that serves S3."""
+    now = f"{one.connections} connections, {one.requests_now} requests now"
+    failed = f"{one.answers_4xx} answered 4xx, {one.answers_5xx} 5xx"
+    return f"{now}; {one.requests} requests ({failed}); {amount(one.bytes_in)} in, {amount(one.bytes_out)} out"
+
+
+def _limits(one: GatewayStatus) -> str:
+    """What was refused or given up, of all kinds that happened."""
+    kinds = (
+        (one.refused_connections, "connections refused"),
+        (one.refused_requests, "requests beyond those answered at once"),
+        (one.refused_bodies, "bodies beyond those received at once"),
+        (one.answers_503, "answers 503 in all"),
+        (one.refused_heads, "malformed requests"),
+        (one.slow_clients, "slow clients given up"),
+        (one.broken_answers, "answers broken off"),
+        (one.failures, "unexpected errors"),
+    )
+    return ", ".join(f"{count} {what}" for count, what in kinds if count) or "none was met"
 
 
 def _repair(status: CellStatus) -> str:

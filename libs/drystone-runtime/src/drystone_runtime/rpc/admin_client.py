@@ -12,6 +12,7 @@ from drystone_core.cell import (
     CellStatus,
     DiskStatus,
     FragmentReport,
+    GatewayStatus,
     MemberStatus,
     NodeStatus,
     ObjectReport,
@@ -115,10 +116,32 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
         ),
         reclaim=_reclaim(said.background),
         repair=_repair(said.background),
+        gateway=_gateway(said.gateway),
         processes=tuple(
             ProcessStatus(role=one.role, pid=one.pid, restarts=one.restarts, uptime_seconds=one.uptime_seconds)
             for one in said.processes
         ),
+    )
+
+
+def _gateway(said: pb.Gateway) -> GatewayStatus:
+    return GatewayStatus(
+        connections=said.connections,
+        requests_now=said.requests_now,
+        connections_total=said.connections_total,
+        requests=said.requests,
+        answers_4xx=said.answers_4xx,
+        answers_5xx=said.answers_5xx,
+        answers_503=said.answers_503,
+        bytes_in=said.bytes_in,
+        bytes_out=said.bytes_out,
+        refused_connections=said.refused_connections,
+        refused_requests=said.refused_requests,
+        refused_bodies=said.refused_bodies,
+        refused_heads=said.refused_heads,
+        slow_clients=said.slow_clients,
+        broken_answers=said.broken_answers,
+        failures=said.failures,
     )
 
 

@@ -185,6 +185,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._scanned = 0
                 head = parse_head(bytes(memoryview(buffer)[at : stop + 4]))
             except HeadRefused as refused:
+                self.shared.stats.refused_heads += 1
                 self.refuse(refused)
                 return end
             at = self._begin(head, buffer, stop + 4, end)
@@ -314,8 +315,10 @@ class Connection(asyncio.BufferedProtocol):
         keep = self._keeps(head, response)
         bodyless = request.method == "HEAD"
         lead = self.shared.heads.build(response, request.request_id, head_only=bodyless, keep_alive=keep, old=head.old)
-        body = response.body
-        if bodyless or not body or response.status == 204 or response.status == 304:
+        body, status = response.body, response.status
+        if status >= 400:
+            self.shared.stats.failed(status)
+        if bodyless or not body or status == 204 or status == 304:
             self.out.write(lead)
         elif len(body) <= JOIN_LIMIT:
             self.out.write(lead + body)
@@ -387,7 +390,6 @@ class Connection(asyncio.BufferedProtocol):
     def refuse(self, refused: HeadRefused) -> None:
         """Answer what is no request, and close."""
         shared = self.shared
-        shared.stats.refused_heads += 1
         request_id = shared.ids.next()
         response = refusal(refused.status, refused.code.value, refused.message, request_id, shared.host_id)
         lead = shared.heads.build(response, request_id, head_only=False, keep_alive=False, old=False)

@@ -68,10 +68,13 @@ class HttpSettings:
 
 
 class HttpStats:
-    """Counters for metrics; plain attributes, only ever increased (but for the two gauges)."""
+    """Counters of one process; plain attributes, only ever increased (but for the two gauges)."""
 
     __slots__ = (
         "aborted",
+        "answers_4xx",
+        "answers_5xx",
+        "answers_503",
         "bytes_in",
         "bytes_out",
         "connections",
@@ -92,18 +95,36 @@ class HttpStats:
         """Gauge: requests being answered."""
         self.connections_total = 0
         self.requests = 0
+        """Begun."""
+        self.answers_4xx = 0
+        self.answers_5xx = 0
+        self.answers_503 = 0
+        """Of `answers_5xx`: to be tried again, for a limit was hit or a service was not able to."""
         self.bytes_in = 0
-        """Payloads of requests, without transfer coding."""
+        """Payloads of requests that ended, without transfer coding."""
         self.bytes_out = 0
+        """Of answers that ended, with their heads."""
         self.errors = 0
         """Handlers that ended in an unexpected exception."""
         self.refused_heads = 0
+        """Not HTTP, or too much of it."""
         self.refused_connections = 0
+        """Beyond `max_connections`, or while draining."""
         self.slow_downs = 0
+        """Requests beyond `max_in_flight`."""
         self.timeouts = 0
         """Clients that were too slow, in whatever state."""
         self.aborted = 0
         """Connections reset because an answer could not be completed."""
+
+    def failed(self, status: int) -> None:
+        """An answer of 400 or more was sent."""
+        if status < 500:
+            self.answers_4xx += 1
+            return
+        self.answers_5xx += 1
+        if status == 503:
+            self.answers_503 += 1
 
 
 class RequestIds:

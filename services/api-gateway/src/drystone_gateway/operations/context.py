@@ -24,15 +24,18 @@ from drystone_gateway.settings import GatewaySettings
 class BodySlots:
     """Bounds the bodies received at once."""
 
-    __slots__ = ("_limit", "_used")
+    __slots__ = ("_limit", "_used", "refused")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._used = 0
+        self.refused = 0
+        """Since the start."""
 
     def take(self) -> None:
         """Busy when all are taken; give back with `give`."""
         if self._used >= self._limit:
+            self.refused += 1
             raise Busy("too many bodies at once")
         self._used += 1
 

@@ -7,7 +7,7 @@ import grpc
 
 from drystone.admin.v1 import admin_pb2 as pb
 from drystone.admin.v1 import admin_pb2_grpc
-from drystone_core.cell import CellStatus, ObjectReport
+from drystone_core.cell import CellStatus, GatewayStatus, ObjectReport
 from drystone_core.ids import Key, VersionId
 from drystone_runtime.rpc.server import RpcService
 
@@ -96,10 +96,32 @@ def _status_message(status: CellStatus) -> pb.GetStatusResponse:
             slots_damaged=node.scrub.slots_damaged,
             stripes_incomplete=node.scrub.stripes_incomplete,
         ),
+        gateway=_gateway_message(status.gateway),
         processes=[
             pb.Process(role=one.role, pid=one.pid, restarts=one.restarts, uptime_seconds=one.uptime_seconds)
             for one in status.processes
         ],
+    )
+
+
+def _gateway_message(one: GatewayStatus) -> pb.Gateway:
+    return pb.Gateway(
+        connections=one.connections,
+        requests_now=one.requests_now,
+        connections_total=one.connections_total,
+        requests=one.requests,
+        answers_4xx=one.answers_4xx,
+        answers_5xx=one.answers_5xx,
+        answers_503=one.answers_503,
+        bytes_in=one.bytes_in,
+        bytes_out=one.bytes_out,
+        refused_connections=one.refused_connections,
+        refused_requests=one.refused_requests,
+        refused_bodies=one.refused_bodies,
+        refused_heads=one.refused_heads,
+        slow_clients=one.slow_clients,
+        broken_answers=one.broken_answers,
+        failures=one.failures,
     )
 
 

@@ -128,8 +128,44 @@ class Background(_message.Message):
     answers: bool
     def __init__(self, repair_running: _Optional[bool] = ..., slots_pending: _Optional[int] = ..., slots_repaired: _Optional[int] = ..., bytes_repaired: _Optional[int] = ..., bytes_freed: _Optional[int] = ..., repair_failures: _Optional[int] = ..., bytes_pending: _Optional[int] = ..., volumes_endangered: _Optional[int] = ..., slots_hopeless: _Optional[int] = ..., repair_seconds_left: _Optional[int] = ..., reclaim_running: _Optional[bool] = ..., reclaim_passes: _Optional[int] = ..., volumes_freed: _Optional[int] = ..., stripes_freed: _Optional[int] = ..., stripes_waiting: _Optional[int] = ..., reclaim_failures: _Optional[int] = ..., answers: _Optional[bool] = ...) -> None: ...
 
+class Gateway(_message.Message):
+    __slots__ = ("connections", "requests_now", "connections_total", "requests", "answers_4xx", "answers_5xx", "answers_503", "bytes_in", "bytes_out", "refused_connections", "refused_requests", "refused_bodies", "refused_heads", "slow_clients", "broken_answers", "failures")
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_NOW_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_4XX_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_5XX_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_503_FIELD_NUMBER: _ClassVar[int]
+    BYTES_IN_FIELD_NUMBER: _ClassVar[int]
+    BYTES_OUT_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_BODIES_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_HEADS_FIELD_NUMBER: _ClassVar[int]
+    SLOW_CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    BROKEN_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    connections: int
+    requests_now: int
+    connections_total: int
+    requests: int
+    answers_4xx: int
+    answers_5xx: int
+    answers_503: int
+    bytes_in: int
+    bytes_out: int
+    refused_connections: int
+    refused_requests: int
+    refused_bodies: int
+    refused_heads: int
+    slow_clients: int
+    broken_answers: int
+    failures: int
+    def __init__(self, connections: _Optional[int] = ..., requests_now: _Optional[int] = ..., connections_total: _Optional[int] = ..., requests: _Optional[int] = ..., answers_4xx: _Optional[int] = ..., answers_5xx: _Optional[int] = ..., answers_503: _Optional[int] = ..., bytes_in: _Optional[int] = ..., bytes_out: _Optional[int] = ..., refused_connections: _Optional[int] = ..., refused_requests: _Optional[int] = ..., refused_bodies: _Optional[int] = ..., refused_heads: _Optional[int] = ..., slow_clients: _Optional[int] = ..., broken_answers: _Optional[int] = ..., failures: _Optional[int] = ...) -> None: ...
+
 class GetStatusResponse(_message.Message):
-    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes", "metadata_writable", "metadata_term", "scrub")
+    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes", "metadata_writable", "metadata_term", "scrub", "gateway")
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -147,6 +183,7 @@ class GetStatusResponse(_message.Message):
     METADATA_WRITABLE_FIELD_NUMBER: _ClassVar[int]
     METADATA_TERM_FIELD_NUMBER: _ClassVar[int]
     SCRUB_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
     health: Health
     reasons: _containers.RepeatedCompositeFieldContainer[HealthReason]
     version: str
@@ -164,7 +201,8 @@ class GetStatusResponse(_message.Message):
     metadata_writable: bool
     metadata_term: int
     scrub: Scrub
-    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., metadata_writable: _Optional[bool] = ..., metadata_term: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ...) -> None: ...
+    gateway: Gateway
+    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., metadata_writable: _Optional[bool] = ..., metadata_term: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ..., gateway: _Optional[_Union[Gateway, _Mapping]] = ...) -> None: ...
 
 class InspectObjectRequest(_message.Message):
     __slots__ = ("bucket", "key", "version_id")
