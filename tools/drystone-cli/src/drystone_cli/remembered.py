@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drystone_core.ports import Disk
+from drystone_runtime.documents import write_document
 
 NAME = "store.json"
 
@@ -33,13 +34,4 @@ def recall(state: Path) -> Remembered | None:
 def remember(state: Disk, store: Remembered) -> None:
     """Durable on return; `state` is the state directory."""
     text = json.dumps({"cluster_id": store.cluster_id, "profile": store.profile}) + "\n"
-    try:
-        state.unlink(NAME + ".new")
-    except FileNotFoundError:
-        pass
-    file = state.open(NAME + ".new", create=True, exclusive=True)
-    try:
-        file.pwritev([text.encode()], 0, durable=True)
-    finally:
-        file.close()
-    state.rename(NAME + ".new", NAME)
+    write_document(state, NAME, text.encode())

@@ -15,6 +15,7 @@ from drystone_core.ids import ClusterId, DiskId
 from drystone_core.ports import Lane
 from drystone_core.profiles import Profile, default_profile
 from drystone_datapath.volume import DiskState, DiskUnit
+from drystone_runtime.documents import write_document
 from drystone_storage.disks.assemble import Assembly, DisksRefused, assemble, is_new, refuse_initialisation
 from drystone_storage.disks.documents import (
     IDENTITY_NAME,
@@ -23,7 +24,7 @@ from drystone_storage.disks.documents import (
     KnownDisks,
     encode_known,
 )
-from drystone_storage.disks.survey import Found, Kind, survey, write_document
+from drystone_storage.disks.survey import Found, Kind, survey
 from drystone_storage.world import Place, World
 
 log = logging.getLogger(__name__)

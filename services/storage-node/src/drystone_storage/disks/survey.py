@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking at a directory, and writing documents into it: blocking calls, run on the disk's lane."""
+"""Looking at a directory that is or may become a disk: blocking calls, run on the disk's lane."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,8 +8,8 @@ from drystone_core.errors import Damaged
 from drystone_core.formats.disk_identity import DiskIdentity, decode_identity
 from drystone_core.ids import DiskId
 from drystone_core.ports import Disk
+from drystone_runtime.documents import TEMPORARY, read_document
 from drystone_storage.disks.documents import (
-    DOCUMENT_LIMIT,
     IDENTITY_NAME,
     KNOWN_NAME,
     KnownDisks,
@@ -19,7 +19,6 @@ from drystone_storage.disks.documents import (
 from drystone_storage.world import Place
 
 _NOT_OURS_TO_MIND = ("lost+found",)
-_TEMPORARY = ".new"
 
 
 class Kind(StrEnum):
@@ -60,7 +59,7 @@ def survey(place: Place) -> Found:
         entries = set(place.listdir(".")) - set(_NOT_OURS_TO_MIND)
         known = _known(place) if KNOWN_NAME in entries else None
         if IDENTITY_NAME not in entries:
-            left = entries - {KNOWN_NAME, KNOWN_NAME + _TEMPORARY, IDENTITY_NAME + _TEMPORARY}
+            left = entries - {KNOWN_NAME, KNOWN_NAME + TEMPORARY, IDENTITY_NAME + TEMPORARY}
             return Found(path=path, kind=Kind.LOST if left else Kind.EMPTY, mounted=mounted, known=known)
         return _identified(path, read_document(place, IDENTITY_NAME), known, mounted=mounted)
     except OSError as error:
@@ -90,32 +89,6 @@ def _known(place: Place) -> KnownDisks | None:
         return decode_known(read_document(place, KNOWN_NAME))
     except ValueError:
         return None
-
-
-def read_document(disk: Disk, name: str) -> bytes:
-    """The whole small file, opened by its path."""
-    file = disk.open(name)
-    try:
-        size = min(file.size(), DOCUMENT_LIMIT)
-        into = bytearray(size)
-        return bytes(into[: file.preadv([memoryview(into)], 0)])
-    finally:
-        file.close()
-
-
-def write_document(disk: Disk, name: str, data: bytes) -> None:
-    """Replace the file atomically; durable on return."""
-    temporary = name + _TEMPORARY
-    try:
-        disk.unlink(temporary)
-    except FileNotFoundError:
-        pass
-    file = disk.open(temporary, create=True, exclusive=True)
-    try:
-        file.pwritev([data], 0, durable=True)
-    finally:
-        file.close()
-    disk.rename(temporary, name)
 
 
 def probe(disk: Disk, disk_id: DiskId) -> tuple[int, int]:
