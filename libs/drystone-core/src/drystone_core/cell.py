@@ -57,6 +57,32 @@ class ScrubStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScrubPassStatus:
+    """How far the present pass over all closed volumes is, or how the last one ended; it survives restarts."""
+
+    running: bool = False
+    """Begun and not ended, also while it waits for a process to be back."""
+    began: int = 0
+    """Unix seconds; 0 = there was none yet."""
+    finished: int = 0
+    """Unix seconds; 0 = not yet."""
+    next_begins: int = 0
+    """Unix seconds at which the next one begins by itself; 0 = never, or one is running."""
+    volumes: int = 0
+    """Closed volumes the pass covers; 0 until they are listed."""
+    done: int = 0
+    """Of these, looked at."""
+    unclean: int = 0
+    """Of these, with damage at their last look, or not read whole."""
+    bytes_read: int = 0
+    """Of volumes that are done."""
+    slots_damaged: int = 0
+    """Found by the pass, each time."""
+    seconds_left: int = 0
+    """At the pace so far; 0 = unknown, or nothing is left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """A storage node's disks and volumes."""
 
@@ -182,6 +208,7 @@ class CellStatus:
     repair: RepairStatus = RepairStatus()
     processes: tuple[ProcessStatus, ...] = ()
     gateway: GatewayStatus = GatewayStatus()
+    scrub_pass: ScrubPassStatus = ScrubPassStatus()
 
     def reasons(self) -> tuple[HealthReason, ...]:
         """Everything that keeps health from OK, worst first."""

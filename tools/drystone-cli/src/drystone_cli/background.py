@@ -2,14 +2,18 @@
 """The composition root of a standalone store's background process: lifecycle and replication, with gRPC to the main one."""
 
 import logging
+from pathlib import Path
 
 from drystone_cli.process_spec import ProcessSpec
+from drystone_cli.remembered import recall
+from drystone_cli.scrub_memory import StateScrubMemory
 from drystone_lifecycle.reclaim.reclaimer import Reclaimer, ReclaimSettings
 from drystone_lifecycle.rpc.server import lifecycle_service
 from drystone_replication.repair import Repairer, RepairSettings, Scrubber, ScrubSettings
 from drystone_replication.rpc.server import replication_service
 from drystone_runtime.background import Background as Tasks
 from drystone_runtime.clock import SystemClock
+from drystone_runtime.disks import RealDisk
 from drystone_runtime.rpc.channel import open_channel
 from drystone_runtime.rpc.metadata_client import RpcMetadata
 from drystone_runtime.rpc.server import RpcServer, RpcServerSettings
@@ -47,6 +51,7 @@ class BackgroundProcess:
             settings=ScrubSettings(
                 period=spec.settings.storage.scrub_period, bytes_per_second=spec.settings.storage.scrub_rate
             ),
+            memory=_scrub_memory(spec),
         )
         self._reclaimer = Reclaimer(
             node=node,
@@ -81,3 +86,9 @@ class BackgroundProcess:
         await self._rpc.stop(min(seconds, 0.5))
         await self._tasks.stop(within=2.0)
         await self._channel.close()
+
+
+def _scrub_memory(spec: ProcessSpec) -> StateScrubMemory | None:
+    """None: nobody knows whose state directory this is."""
+    known = recall(Path(spec.state))
+    return StateScrubMemory(RealDisk(spec.state), known.cluster_id) if known else None
