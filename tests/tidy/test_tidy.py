@@ -156,7 +156,17 @@ def test_every_health_reason_and_command_is_documented() -> None:
     """docs/operations.md names the codes people will search for, and every verb."""
     text = (ROOT / "docs" / "operations.md").read_text()
     codes = re.findall(r'code="([A-Z_]+)"', (ROOT / "libs/drystone-core/src/drystone_core/cell.py").read_text())
-    verbs = ["serve", "status", "inspect object", "inspect shard", "config check", "bench", "version"]
+    verbs = [
+        "serve",
+        "status",
+        "inspect object",
+        "inspect shard",
+        "scrub start",
+        "scrub status",
+        "config check",
+        "bench",
+        "version",
+    ]
     assert codes
     assert [code for code in codes if f"`{code}`" not in text] == []
     assert [verb for verb in verbs if f"drystone {verb}" not in text] == []

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from drystone_core.cell import ScrubPassStatus
 from drystone_core.errors import DrystoneError, ErrorCode, Retry
 from drystone_core.extents import BlobRef, PackedExtent, StripedExtent
 from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
@@ -20,6 +21,7 @@ from drystone_core.services import BlobName
 from drystone_runtime.rpc import blob_messages as blobs
 from drystone_runtime.rpc import mutation_messages as mutations
 from drystone_runtime.rpc import object_messages as objects
+from drystone_runtime.rpc import scrub_messages as scrubs
 from drystone_runtime.rpc.status import from_detail, status_of, to_detail
 
 
@@ -84,6 +86,7 @@ def test_every_mutation_survives_the_wire(kind: Any, make: Callable[[Any], Any])
         (PartPage, objects.part_page_message, objects.part_page_value),
         (BlobRef, blobs.blob_message, blobs.blob_value),
         (BlobName, blobs.name_message, blobs.name_value),
+        (ScrubPassStatus, scrubs.scrub_pass_message, scrubs.scrub_pass_value),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drystone_core.errors import Unavailable
+from drystone_core.errors import Unavailable, Unreachable
 from drystone_core.formats.shard import shard_name
 from drystone_core.ids import VolumeId
 from drystone_core.upkeep import ScrubNode, ScrubReport
@@ -237,6 +237,40 @@ async def test_a_pass_begins_when_asked_and_not_otherwise(bench: StorageBench) -
     await until(lambda: asking and keeper.status().finished)
     assert await asking[0] and len(node.read) == volumes + 3 + volumes, "two, the one under way, and all once more"
     assert keeper.status().done == volumes
+    await end(task)
+
+
+async def test_a_pass_asked_for_while_the_node_is_replaced_begins_as_soon_as_it_is_back(bench: StorageBench) -> None:
+    """Not after the pause of a start: somebody waits."""
+    node, away = Watched(bench), True
+
+    async def replaced(_volume: VolumeId) -> None:
+        if away:
+            raise Unreachable("it is being replaced")
+
+    node.before = replaced
+    keeper = scrubber(bench, node, Memory(), period=0.0)
+    keeper.start()
+    await asyncio.sleep(0.01)
+    await keeper.start_pass()
+    for _ in range(5):
+        bench.clock.now += 1
+        await asyncio.sleep(0.01)
+    assert node.read == [] and keeper.status().running
+    away = False
+    bench.clock.now += 2
+    await until(lambda: keeper.status().finished)
+
+
+async def test_when_the_next_pass_begins_is_told_before_and_after_one(bench: StorageBench) -> None:
+    """A minute after the start, then a period after the beginning."""
+    keeper = scrubber(bench, Watched(bench), None, period=DAY)
+    task = await run(keeper)
+    start = int(bench.clock.wall_us() / 1e6)
+    assert abs(keeper.status().next_begins - (start + 60)) <= 1
+    bench.clock.now += 61
+    await until(lambda: keeper.status().finished)
+    assert abs(keeper.status().next_begins - (keeper.status().began + DAY)) <= 1
     await end(task)
 
 

@@ -208,7 +208,8 @@ class CellStatus:
     repair: RepairStatus = RepairStatus()
     processes: tuple[ProcessStatus, ...] = ()
     gateway: GatewayStatus = GatewayStatus()
-    scrub_pass: ScrubPassStatus = ScrubPassStatus()
+    scrub_pass: ScrubPassStatus | None = None
+    """None: the background process did not say."""
 
     def reasons(self) -> tuple[HealthReason, ...]:
         """Everything that keeps health from OK, worst first."""

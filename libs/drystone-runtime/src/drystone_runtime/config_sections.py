@@ -147,7 +147,9 @@ class StorageSettings:
     reserve: int = setting(0, size, "free bytes a disk keeps; 0 = 2 % of it, 64MiB to 4GiB")
     append_deadline: float = setting(2.0, duration, "a slot later than this closes its volume")
     repair_rate: int = setting(64 * MIB, size, "bytes a second repair may write")
-    scrub_period: float = setting(14 * 86400.0, duration, "every closed fragment is read once in this time; 0 = never")
+    scrub_period: float = setting(
+        14 * 86400.0, duration, "every closed fragment is read once in this time; 0 = only when asked"
+    )
     scrub_rate: int = setting(32 * MIB, size, "bytes a second scrubbing may read")
 
     def problems(self) -> list[str]:

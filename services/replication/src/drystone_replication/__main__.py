@@ -25,13 +25,14 @@ async def start(given: argparse.Namespace) -> Started:
     node = RpcUpkeep(channel)
     repairer = Repairer(node=node, clock=clock, background=background)
     repairer.start()
-    Scrubber(node=node, clock=clock, background=background, found=repairer.poke).start()
+    scrubber = Scrubber(node=node, clock=clock, background=background, found=repairer.poke)
+    scrubber.start()
 
     async def stop() -> None:
         await background.stop()
         await channel.close()
 
-    return Started(services=(replication_service(repairer.status),), stop=stop)
+    return Started(services=(replication_service(repairer, scrubber),), stop=stop)
 
 
 if __name__ == "__main__":

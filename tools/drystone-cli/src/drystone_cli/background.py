@@ -61,7 +61,7 @@ class BackgroundProcess:
             settings=ReclaimSettings(grace=spec.settings.metadata.grace),
         )
         self._rpc = RpcServer(
-            services=(lifecycle_service(self._reclaimer.status), replication_service(self._repairer.status)),
+            services=(lifecycle_service(self._reclaimer.status), replication_service(self._repairer, self._scrubber)),
             settings=RpcServerSettings(
                 address=f"unix:{spec.background_socket}", reflection=spec.settings.admin.reflection
             ),

@@ -70,6 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
     shard = _verb(inspect, "shard", inspect_shard, "the records of one shard file; needs no running store")
     shard.add_argument("file", metavar="FILE", type=Path, help="a file of DISK/volumes")
     _json(shard)
+    scrub = _group(verbs, "scrub", "read all closed volumes through, to find damage nobody reads")
+    _scrub_start(_verb(scrub, "start", scrub_start, "begin a pass now, at storage.scrub_rate; one under way goes on"))
+    _watched(_verb(scrub, "status", scrub_status, "how far the pass is, or how the last one ended"))
     _bench(_verb(verbs, "bench", bench, "a short, bounded PUT and GET run against an S3 endpoint"))
     _json(_verb(verbs, "version", version, "Drystone's version"))
     return parser
@@ -120,6 +123,20 @@ def inspect_shard(given: argparse.Namespace) -> int:
     from drystone_cli.inspect_shard import show
 
     return show(given.file, as_json=given.json)
+
+
+def scrub_start(given: argparse.Namespace) -> int:
+    """Begin a pass."""
+    from drystone_cli.scrub import start
+
+    return start(given.directory, given.state_dir, anew=given.anew, watch=given.watch, as_json=given.json)
+
+
+def scrub_status(given: argparse.Namespace) -> int:
+    """The pass."""
+    from drystone_cli.scrub import show
+
+    return show(given.directory, given.state_dir, watch=given.watch, as_json=given.json)
 
 
 def bench(given: argparse.Namespace) -> int:
@@ -186,6 +203,16 @@ def _store(parser: argparse.ArgumentParser) -> None:
         "--state-dir", metavar="DIR", type=Path, help="state directory of the store; else found from DIR"
     )
     _json(parser)
+
+
+def _watched(parser: argparse.ArgumentParser) -> None:
+    _store(parser)
+    parser.add_argument("--watch", action="store_true", help="stay until the pass has ended; the exit code says how")
+
+
+def _scrub_start(parser: argparse.ArgumentParser) -> None:
+    _watched(parser)
+    parser.add_argument("--anew", action="store_true", help="read again what a pass under way has read")
 
 
 def _inspect_object(parser: argparse.ArgumentParser) -> None:

@@ -28,7 +28,7 @@ from drystone_core.formats.shard import shard_name
 from drystone_core.ids import Key, VersionId, VolumeId, volume_text
 from drystone_datapath.volume import DiskState, Volume
 from drystone_gateway.operations.blob_layout import BlobLayout
-from drystone_runtime.rpc.background_clients import reclaim_status, repair_status
+from drystone_runtime.rpc.background_clients import reclaim_status, replication_status, start_scrub
 from drystone_runtime.rpc.channel import open_channel
 
 if TYPE_CHECKING:
@@ -54,14 +54,15 @@ class StandaloneView:
         store = self._store
         opened = store.node.store
         assert opened is not None
-        node, repair, reclaim = await asyncio.gather(
+        node, replication, reclaim = await asyncio.gather(
             store.node.status(),
-            repair_status(self._background, timeout=PATIENCE),
+            replication_status(self._background, timeout=PATIENCE),
             reclaim_status(self._background, timeout=PATIENCE),
             return_exceptions=True,
         )
         if isinstance(node, BaseException):
             raise node
+        repair, scrub_pass = (None, None) if isinstance(replication, BaseException) else replication
         uptime = store.world.clock.monotonic() - store.began
         return CellStatus(
             version=VERSION,
@@ -71,13 +72,18 @@ class StandaloneView:
             node=replace(node, degraded_volumes=len(self._hurt_volumes())),
             metadata_writable=bool(store.members and store.members.status()["writable"]),
             term=store.members.status()["term"] if store.members else 0,
-            background_answers=isinstance(repair, RepairStatus) or uptime < GETTING_UP,
+            background_answers=repair is not None or uptime < GETTING_UP,
             members=self._members(),
-            repair=repair if isinstance(repair, RepairStatus) else RepairStatus(),
+            repair=repair or RepairStatus(),
             reclaim=reclaim if isinstance(reclaim, ReclaimStatus) else ReclaimStatus(),
             gateway=self._gateway(),
+            scrub_pass=scrub_pass,
             processes=_processes(Path(store.spec.state) / "processes.json", store.world.clock.wall_us() // 1_000_000),
         )
+
+    async def start_scrub(self, *, anew: bool) -> bool:
+        """Asked of the background process; Unavailable while it is away."""
+        return await start_scrub(self._background, anew=anew, timeout=PATIENCE)
 
     async def inspect_object(self, bucket: str, key: Key, version_id: VersionId | None) -> ObjectReport:
         """Reads and verifies every fragment the version lies in, on the disks' own lanes."""

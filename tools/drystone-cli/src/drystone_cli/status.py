@@ -95,6 +95,7 @@ def as_document(status: CellStatus) -> dict[str, Any]:
         "members": [dataclasses.asdict(member) for member in status.members],
         "repair": {**dataclasses.asdict(status.repair), "pending_volumes": node.degraded_volumes},
         "scrub": dataclasses.asdict(node.scrub),
+        "scrub_pass": None if status.scrub_pass is None else dataclasses.asdict(status.scrub_pass),
         "reclaim": dataclasses.asdict(status.reclaim),
         "gateway": dataclasses.asdict(status.gateway),
         "background_answers": status.background_answers,
@@ -195,4 +196,11 @@ def _reclaim(status: CellStatus) -> str:
 def _scrub(status: CellStatus) -> str:
     scrub = status.node.scrub
     found = f"{scrub.slots_damaged} damaged slots found" if scrub.slots_damaged else "no damage found"
-    return f"{scrub.verified} of {scrub.volumes} closed volumes read ({amount(scrub.bytes_read)}); {found}"
+    said = f"{scrub.verified} of {scrub.volumes} closed volumes read ({amount(scrub.bytes_read)}); {found}"
+    one = status.scrub_pass
+    if one is None or not one.began:
+        return said
+    if not one.running:
+        return f"{said}; last pass of {one.volumes} ended"
+    left = f", about {span(one.seconds_left)} left" if one.seconds_left else ""
+    return f"{said}; pass: {one.done} of {one.volumes}{left}"

@@ -23,6 +23,7 @@ from drystone_core.cell import (
     StripeReport,
 )
 from drystone_core.errors import DrystoneError, Unavailable
+from drystone_runtime.rpc.scrub_messages import scrub_pass_value
 from drystone_runtime.rpc.status import DETAIL_KEY, from_detail
 
 
@@ -42,6 +43,14 @@ class AdminClient:
         except grpc.RpcError as error:
             raise _meaning(error) from error
         return _status(said)
+
+    def start_scrub(self, anew: bool) -> bool:
+        """Have a pass of scrubbing begun; False: one is under way and goes on."""
+        try:
+            said: pb.StartScrubResponse = self._stub.StartScrub(pb.StartScrubRequest(anew=anew), timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise _meaning(error) from error
+        return said.began
 
     def inspect_object(self, bucket: str, key: bytes, version_id: str) -> ObjectReport:
         """Every fragment of one object version."""
@@ -117,6 +126,7 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
         reclaim=_reclaim(said.background),
         repair=_repair(said.background),
         gateway=_gateway(said.gateway),
+        scrub_pass=scrub_pass_value(said.scrub_pass) if said.HasField("scrub_pass") else None,
         processes=tuple(
             ProcessStatus(role=one.role, pid=one.pid, restarts=one.restarts, uptime_seconds=one.uptime_seconds)
             for one in said.processes

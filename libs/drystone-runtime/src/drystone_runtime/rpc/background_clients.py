@@ -5,8 +5,9 @@ import grpc
 
 from drystone.lifecycle.v1 import lifecycle_pb2, lifecycle_pb2_grpc
 from drystone.replication.v1 import replication_pb2, replication_pb2_grpc
-from drystone_core.cell import ReclaimStatus, RepairStatus
+from drystone_core.cell import ReclaimStatus, RepairStatus, ScrubPassStatus
 from drystone_runtime.rpc.channel import unary
+from drystone_runtime.rpc.scrub_messages import scrub_pass_value
 
 
 async def reclaim_status(channel: grpc.aio.Channel, *, timeout: float) -> ReclaimStatus:
@@ -26,13 +27,13 @@ async def reclaim_status(channel: grpc.aio.Channel, *, timeout: float) -> Reclai
     )
 
 
-async def repair_status(channel: grpc.aio.Channel, *, timeout: float) -> RepairStatus:
+async def replication_status(channel: grpc.aio.Channel, *, timeout: float) -> tuple[RepairStatus, ScrubPassStatus]:
     """The replication service's; Unavailable when it does not answer within `timeout` seconds."""
     stub = replication_pb2_grpc.ReplicationServiceStub(channel)
     said: replication_pb2.GetStatusResponse = await unary(
         stub.GetStatus, replication_pb2.GetStatusRequest(), timeout=timeout
     )
-    return RepairStatus(
+    repair = RepairStatus(
         running=said.running,
         slots_pending=said.slots_pending,
         slots_repaired=said.slots_repaired,
@@ -43,3 +44,13 @@ async def repair_status(channel: grpc.aio.Channel, *, timeout: float) -> RepairS
         hopeless=said.slots_hopeless,
         seconds_left=said.seconds_left,
     )
+    return repair, scrub_pass_value(said.scrub_pass)
+
+
+async def start_scrub(channel: grpc.aio.Channel, *, anew: bool, timeout: float) -> bool:
+    """Have a pass begun; False = one goes on. Unavailable when the service does not answer within `timeout` seconds."""
+    stub = replication_pb2_grpc.ReplicationServiceStub(channel)
+    said: replication_pb2.StartScrubResponse = await unary(
+        stub.StartScrub, replication_pb2.StartScrubRequest(anew=anew), timeout=timeout
+    )
+    return said.began

@@ -9,6 +9,7 @@ from drystone.admin.v1 import admin_pb2 as pb
 from drystone.admin.v1 import admin_pb2_grpc
 from drystone_core.cell import CellStatus, GatewayStatus, ObjectReport
 from drystone_core.ids import Key, VersionId
+from drystone_runtime.rpc.scrub_messages import scrub_pass_message
 from drystone_runtime.rpc.server import RpcService
 
 SERVICE = "drystone.admin.v1.AdminService"
@@ -23,6 +24,10 @@ class AdminView(Protocol):
 
     async def inspect_object(self, bucket: str, key: Key, version_id: VersionId | None) -> ObjectReport:
         """Every fragment of one object version, read and verified; raises NoSuchBucket, NoSuchKey, NoSuchVersion."""
+        ...
+
+    async def start_scrub(self, *, anew: bool) -> bool:
+        """Begin a pass of scrubbing; False: one is under way and goes on. Unavailable while nobody can."""
         ...
 
 
@@ -48,6 +53,11 @@ class _Servicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.InspectObjectResponse:
         version = VersionId(request.version_id) if request.version_id else None
         return _report_message(await self._view.inspect_object(request.bucket, Key(request.key), version))
+
+    async def StartScrub(
+        self, request: pb.StartScrubRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.StartScrubResponse:
+        return pb.StartScrubResponse(began=await self._view.start_scrub(anew=request.anew))
 
 
 def _status_message(status: CellStatus) -> pb.GetStatusResponse:
@@ -97,6 +107,7 @@ def _status_message(status: CellStatus) -> pb.GetStatusResponse:
             stripes_incomplete=node.scrub.stripes_incomplete,
         ),
         gateway=_gateway_message(status.gateway),
+        scrub_pass=None if status.scrub_pass is None else scrub_pass_message(status.scrub_pass),
         processes=[
             pb.Process(role=one.role, pid=one.pid, restarts=one.restarts, uptime_seconds=one.uptime_seconds)
             for one in status.processes

@@ -81,6 +81,7 @@ class Scrubber:
         self._next = 0.0
         """Monotonic time at which the next pass is due."""
         self._asked = False
+        """Somebody waits for a pass: it does not wait for anything but the node."""
         self._loaded = memory is None
         self._loading = asyncio.Lock()
         self._working = asyncio.Lock()
@@ -139,10 +140,11 @@ class Scrubber:
             self._pass.look_again()
         settings = self._settings
         first = settings.first_after if not settings.period else min(settings.first_after, settings.period / 10)
-        await self._wait(self._clock.monotonic() + first)
+        begin_at = self._clock.monotonic() + first
+        self._next = max(self._next, begin_at)
+        await self._wait(begin_at)
         while True:
             now = self._clock.monotonic()
-            self._asked = False
             if (self._pass is None or self._pass.finished_us) and settings.period and now >= self._next:
                 self._begin()
                 await self._save(always=True)
@@ -153,6 +155,7 @@ class Scrubber:
                     raise
                 except (DrystoneError, OSError, TimeoutError) as error:
                     log.warning("scrub.pass_failed", extra={"error": repr(error)})
+            self._asked = False
             unfinished = self._pass is not None and not self._pass.finished_us
             pause = first if unfinished or not settings.period else self._next - self._clock.monotonic()
             await self._wait(self._clock.monotonic() + max(0.2, pause))
@@ -180,7 +183,7 @@ class Scrubber:
                     one.finished_us = self._clock.wall_us()
                     log.info("scrub.pass_finished", extra={"volumes": one.volumes, "unclean": len(one.unclean)})
                     await self._save(always=True)
-                    break
+                    continue
                 volume, began = one.todo[0], self._clock.monotonic()
                 report = await self._scrub(volume)
                 if report is not None and report.slots_damaged:

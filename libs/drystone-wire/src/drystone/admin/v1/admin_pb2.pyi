@@ -1,3 +1,4 @@
+from drystone.common.v1 import scrub_pb2 as _scrub_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -165,7 +166,7 @@ class Gateway(_message.Message):
     def __init__(self, connections: _Optional[int] = ..., requests_now: _Optional[int] = ..., connections_total: _Optional[int] = ..., requests: _Optional[int] = ..., answers_4xx: _Optional[int] = ..., answers_5xx: _Optional[int] = ..., answers_503: _Optional[int] = ..., bytes_in: _Optional[int] = ..., bytes_out: _Optional[int] = ..., refused_connections: _Optional[int] = ..., refused_requests: _Optional[int] = ..., refused_bodies: _Optional[int] = ..., refused_heads: _Optional[int] = ..., slow_clients: _Optional[int] = ..., broken_answers: _Optional[int] = ..., failures: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes", "metadata_writable", "metadata_term", "scrub", "gateway")
+    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes", "metadata_writable", "metadata_term", "scrub", "gateway", "scrub_pass")
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +185,7 @@ class GetStatusResponse(_message.Message):
     METADATA_TERM_FIELD_NUMBER: _ClassVar[int]
     SCRUB_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    SCRUB_PASS_FIELD_NUMBER: _ClassVar[int]
     health: Health
     reasons: _containers.RepeatedCompositeFieldContainer[HealthReason]
     version: str
@@ -202,7 +204,20 @@ class GetStatusResponse(_message.Message):
     metadata_term: int
     scrub: Scrub
     gateway: Gateway
-    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., metadata_writable: _Optional[bool] = ..., metadata_term: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ..., gateway: _Optional[_Union[Gateway, _Mapping]] = ...) -> None: ...
+    scrub_pass: _scrub_pb2.ScrubPass
+    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., metadata_writable: _Optional[bool] = ..., metadata_term: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ..., gateway: _Optional[_Union[Gateway, _Mapping]] = ..., scrub_pass: _Optional[_Union[_scrub_pb2.ScrubPass, _Mapping]] = ...) -> None: ...
+
+class StartScrubRequest(_message.Message):
+    __slots__ = ("anew",)
+    ANEW_FIELD_NUMBER: _ClassVar[int]
+    anew: bool
+    def __init__(self, anew: _Optional[bool] = ...) -> None: ...
+
+class StartScrubResponse(_message.Message):
+    __slots__ = ("began",)
+    BEGAN_FIELD_NUMBER: _ClassVar[int]
+    began: bool
+    def __init__(self, began: _Optional[bool] = ...) -> None: ...
 
 class InspectObjectRequest(_message.Message):
     __slots__ = ("bucket", "key", "version_id")

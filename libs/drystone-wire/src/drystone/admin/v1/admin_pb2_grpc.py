@@ -45,6 +45,11 @@ class AdminServiceStub:
                 request_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.InspectObjectRequest.SerializeToString,
                 response_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.InspectObjectResponse.FromString,
                 _registered_method=True)
+        self.StartScrub = channel.unary_unary(
+                '/drystone.admin.v1.AdminService/StartScrub',
+                request_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubRequest.SerializeToString,
+                response_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -65,6 +70,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartScrub(self, request, context):
+        """Begins a pass of scrubbing over all closed volumes now; it is remembered when this returns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.InspectObject,
                     request_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.InspectObjectRequest.FromString,
                     response_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.InspectObjectResponse.SerializeToString,
+            ),
+            'StartScrub': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartScrub,
+                    request_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubRequest.FromString,
+                    response_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class AdminService:
             '/drystone.admin.v1.AdminService/InspectObject',
             drystone_dot_admin_dot_v1_dot_admin__pb2.InspectObjectRequest.SerializeToString,
             drystone_dot_admin_dot_v1_dot_admin__pb2.InspectObjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartScrub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.admin.v1.AdminService/StartScrub',
+            drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubRequest.SerializeToString,
+            drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubResponse.FromString,
             options,
             channel_credentials,
             insecure,

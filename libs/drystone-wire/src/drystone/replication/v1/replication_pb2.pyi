@@ -1,6 +1,8 @@
+from drystone.common.v1 import scrub_pb2 as _scrub_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -9,7 +11,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("running", "slots_pending", "slots_repaired", "bytes_repaired", "failures", "bytes_pending", "volumes_endangered", "slots_hopeless", "seconds_left")
+    __slots__ = ("running", "slots_pending", "slots_repaired", "bytes_repaired", "failures", "bytes_pending", "volumes_endangered", "slots_hopeless", "seconds_left", "scrub_pass")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_PENDING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_REPAIRED_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +21,7 @@ class GetStatusResponse(_message.Message):
     VOLUMES_ENDANGERED_FIELD_NUMBER: _ClassVar[int]
     SLOTS_HOPELESS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    SCRUB_PASS_FIELD_NUMBER: _ClassVar[int]
     running: bool
     slots_pending: int
     slots_repaired: int
@@ -28,4 +31,17 @@ class GetStatusResponse(_message.Message):
     volumes_endangered: int
     slots_hopeless: int
     seconds_left: int
-    def __init__(self, running: _Optional[bool] = ..., slots_pending: _Optional[int] = ..., slots_repaired: _Optional[int] = ..., bytes_repaired: _Optional[int] = ..., failures: _Optional[int] = ..., bytes_pending: _Optional[int] = ..., volumes_endangered: _Optional[int] = ..., slots_hopeless: _Optional[int] = ..., seconds_left: _Optional[int] = ...) -> None: ...
+    scrub_pass: _scrub_pb2.ScrubPass
+    def __init__(self, running: _Optional[bool] = ..., slots_pending: _Optional[int] = ..., slots_repaired: _Optional[int] = ..., bytes_repaired: _Optional[int] = ..., failures: _Optional[int] = ..., bytes_pending: _Optional[int] = ..., volumes_endangered: _Optional[int] = ..., slots_hopeless: _Optional[int] = ..., seconds_left: _Optional[int] = ..., scrub_pass: _Optional[_Union[_scrub_pb2.ScrubPass, _Mapping]] = ...) -> None: ...
+
+class StartScrubRequest(_message.Message):
+    __slots__ = ("anew",)
+    ANEW_FIELD_NUMBER: _ClassVar[int]
+    anew: bool
+    def __init__(self, anew: _Optional[bool] = ...) -> None: ...
+
+class StartScrubResponse(_message.Message):
+    __slots__ = ("began",)
+    BEGAN_FIELD_NUMBER: _ClassVar[int]
+    began: bool
+    def __init__(self, began: _Optional[bool] = ...) -> None: ...

@@ -40,6 +40,11 @@ class ReplicationServiceStub:
                 request_serializer=drystone_dot_replication_dot_v1_dot_replication__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=drystone_dot_replication_dot_v1_dot_replication__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.StartScrub = channel.unary_unary(
+                '/drystone.replication.v1.ReplicationService/StartScrub',
+                request_serializer=drystone_dot_replication_dot_v1_dot_replication__pb2.StartScrubRequest.SerializeToString,
+                response_deserializer=drystone_dot_replication_dot_v1_dot_replication__pb2.StartScrubResponse.FromString,
+                _registered_method=True)
 
 
 class ReplicationServiceServicer:
@@ -53,6 +58,13 @@ class ReplicationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartScrub(self, request, context):
+        """Begins a pass over all closed volumes now; it is remembered when this returns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReplicationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_ReplicationServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=drystone_dot_replication_dot_v1_dot_replication__pb2.GetStatusRequest.FromString,
                     response_serializer=drystone_dot_replication_dot_v1_dot_replication__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'StartScrub': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartScrub,
+                    request_deserializer=drystone_dot_replication_dot_v1_dot_replication__pb2.StartScrubRequest.FromString,
+                    response_serializer=drystone_dot_replication_dot_v1_dot_replication__pb2.StartScrubResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class ReplicationService:
             '/drystone.replication.v1.ReplicationService/GetStatus',
             drystone_dot_replication_dot_v1_dot_replication__pb2.GetStatusRequest.SerializeToString,
             drystone_dot_replication_dot_v1_dot_replication__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartScrub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.replication.v1.ReplicationService/StartScrub',
+            drystone_dot_replication_dot_v1_dot_replication__pb2.StartScrubRequest.SerializeToString,
+            drystone_dot_replication_dot_v1_dot_replication__pb2.StartScrubResponse.FromString,
             options,
             channel_credentials,
             insecure,
