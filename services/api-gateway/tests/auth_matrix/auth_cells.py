@@ -368,7 +368,11 @@ def _framing_attacks(good: Wire, mode: str) -> Iterator[tuple[str, Wire, tuple[s
         renamed = body.replace(b"x-amz-checksum-crc32:", b"x-amz-checksum-sha256:")
         yield "other-trailer", replace(good, body=renamed), (*wrong, "MalformedTrailerError")
         end = body.index(b"x-amz-checksum-crc32:")
-        yield "no-trailer", replace(good, body=body[:end] + b"\r\n"), (*wrong, "MalformedTrailerError", "IncompleteBody")
+        yield (
+            "no-trailer",
+            replace(good, body=body[:end] + b"\r\n"),
+            (*wrong, "MalformedTrailerError", "IncompleteBody"),
+        )
         more = body[:end] + b"x-amz-meta-a:b\r\n" + body[end:]
         yield "more-trailers", replace(good, body=more), (*wrong, "MalformedTrailerError")
     if signed and trailer:
