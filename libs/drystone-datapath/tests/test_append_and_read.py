@@ -15,6 +15,7 @@ from drystone_core.formats.shard import RECORDS_AT, shard_name
 from drystone_core.ids import VolumeId
 from drystone_core.profiles import Profile
 from drystone_datapath.faults import BlobGone, SlotClosed, VolumeBroken, VolumeUnusable
+from drystone_datapath.scan import scan_some
 from drystone_datapath.volume import DiskState
 from drystone_datapath.volume_files import open_shard, write_close_flags
 from drystone_testing.sim_disk import SimLanes
@@ -210,6 +211,57 @@ async def test_hung_write_that_lands_late_harms_nothing() -> None:
     with pytest.raises(VolumeBroken):
         await rig.put(appender, 4096)
     rig.lane(1).release()
+    await rig.agree()
+
+
+def given_back(rig: Rig, slot: int) -> list[tuple[int, int]]:
+    """(first, end) of what was punched in a slot's file."""
+    return [(at, at + length) for name, at, length in rig.disk(slot).punched if name == shard_name(VolumeId(7), slot)]
+
+
+@pytest.mark.parametrize("fault", [{}, {"error": errno.EIO}, {"hang": True}], ids=["none", "error", "late"])
+async def test_closing_gives_back_what_was_reserved_and_no_write_can_reach(fault: dict) -> None:
+    """Broken or not: every slot whose disk moves is cut behind the last stripe begun, and only there."""
+    rig = Rig()
+    appender = await rig.open()
+    await rig.put(appender, 4096)
+    if fault:
+        rig.disk(1).fail("pwritev", **fault)
+        with pytest.raises(VolumeBroken):
+            await rig.put_large(appender, 300_000)
+    begun = max(offset + length for slot in range(6) for _, offset, length in rig.disk(slot).trace)
+    await appender.close()
+    assert rig.volumes[VolumeId(7)].end >= begun
+    moving = [slot for slot in range(6) if not rig.lane(slot).parked]
+    assert len(moving) == (5 if "hang" in fault else 6)
+    for slot in moving:
+        reserved = rig.disk(slot).nodes[shard_name(VolumeId(7), slot)].size
+        assert given_back(rig, slot) == [(rig.volumes[VolumeId(7)].end, reserved)]
+    await rig.agree()
+
+
+async def test_what_lands_after_the_close_of_a_broken_volume_is_not_cut() -> None:
+    """Two stripes wait on a hung lane while the volume breaks and closes: both land whole, what lies behind is given
+    back."""
+    rig = Rig()
+    appender = await rig.open()
+    await rig.put(appender, 4096)
+    rig.lane(2).stalled = True
+    stripes = asyncio.gather(
+        rig.put(appender, 70_000), rig.put_large(appender, 300_000), rig.put_large(appender, 200_000),
+        return_exceptions=True,
+    )  # fmt: skip
+    assert all(isinstance(result, VolumeBroken) for result in await stripes)
+    assert set(await appender.close()) == {2}
+    end, name = rig.volumes[VolumeId(7)].end, shard_name(VolumeId(7), 2)
+    before = len(rig.disk(2).trace)
+    rig.lane(2).release()
+    late = [(offset, length) for file, offset, length in rig.disk(2).trace[before:] if file == name and offset < end]
+    late = [(offset, length) for offset, length in late if offset >= RECORDS_AT]
+    assert len(late) == 3
+    assert given_back(rig, 2) == [(end, rig.disk(2).nodes[name].size)]
+    seen = scan_some(rig.volumes[VolumeId(7)].slots[2].file, rig.volumes[VolumeId(7)], 2, RECORDS_AT, False, 99, 99)  # type: ignore[union-attr]
+    assert {offset for offset, _ in late} <= {record.head.offset for record in seen.records}
     await rig.agree()
 
 

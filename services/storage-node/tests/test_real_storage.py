@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from drystone_core.extents import BlobRef
+from drystone_core.formats.shard import shard_name
 from drystone_core.ids import BucketId, Key, Uid
 from drystone_core.services import BlobHeader, SmallBlob
 from drystone_datapath.append import AppendSettings
@@ -115,6 +116,31 @@ async def test_what_a_crash_left_reserved_is_given_back(bench: RealBench, tmp_pa
     assert before > 6 * 16 * MIB
     await bench.start()
     await until(lambda: reserved() < before // 4)
+    await bench.check_all()
+    await bench.node.stop()
+
+
+async def test_a_volume_left_for_lateness_keeps_no_reserve(bench: RealBench, tmp_path: Path) -> None:
+    """Every slot gives back what was reserved and not written, the late one when its disk moves again."""
+    append = replace(bench.settings.append, allocate_step=16 * MIB, deadline=2.0)
+    bench.settings = replace(bench.settings, append=append, watch=replace(bench.settings.watch, hung=60.0))
+    await bench.start()
+    await bench.put(4000)
+    broken = bench.node._packs.current
+    assert broken is not None and broken.volume.slots[2] is not None
+    late = broken.volume.slots[2].unit
+    hold = threading.Event()
+    late.lane.submit(hold.wait)  # type: ignore[arg-type]
+    await bench.put(4000)
+    name = shard_name(broken.volume.volume_id, 0).rpartition(".")[0]
+
+    def reserving() -> set[str]:
+        """Disks on which the volume still holds more than was written."""
+        return {file.parts[-3] for file in tmp_path.glob(f"*/{name}.?") if file.stat().st_blocks * 512 > MIB}
+
+    await until(lambda: reserving() == {Path(late.label).name})
+    hold.set()
+    await until(lambda: not reserving())
     await bench.check_all()
     await bench.node.stop()
 

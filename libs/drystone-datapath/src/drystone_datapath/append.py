@@ -8,6 +8,8 @@ Invariants
   A2  Each offset is written at most once; the next record begins at the previous span's end (R1).
   A3  After the first failure or lateness nothing is acknowledged any more, not even stripes that all slots wrote.
   A4  Memory: packs of at most PIECE_LIMIT bytes, `pieces_in_flight` pieces, as many parity buffers.
+  A5  `volume.end` passes a stripe before its first byte is submitted: no write of this volume, however late it lands,
+      reaches beyond it. Only what lies there is ever given back, and only once no further stripe can begin.
 States  usable --error|lateness--> broken; usable --volume_limit--> full; any --close()--> closed.
 """
 
@@ -168,16 +170,11 @@ class Appender:
         self._closing = True
         self._refuse_waiting()
         await self._idle.wait()
+        self._give_back()
         self.volume.state = VolumeState.CLOSED
-        failed = await write_close_flags(
+        return await write_close_flags(
             self.volume, lanes=self._lanes, clock=self._clock, deadline=self._settings.close_deadline
         )
-        if self._broken is None and self._allocated > self.volume.end:
-            for slot in self._slots:
-                slot.unit.lane.submit(
-                    partial(_quietly, slot.file.punch, self.volume.end, self._allocated - self.volume.end)
-                )
-        return failed
 
     async def _flush_all(self) -> None:
         try:
@@ -293,6 +290,18 @@ class Appender:
         start, self._allocated = self._allocated, max(self._allocated, self.volume.end) + step
         for slot in self._slots:
             slot.unit.lane.submit(partial(_quietly, slot.file.allocate, start, self._allocated - start))
+
+    def _give_back(self) -> None:
+        """Free what was reserved and cannot be reached any more (A5); the slots whose disk hangs do it when they wake up.
+
+        Lanes keep their order (L1), so every reservation is made before it is given back. While the volume counts as
+        open nobody else replaces its files: what is punched is what was written here, not a rebuilt slot.
+        """
+        end, reserved = self.volume.end, self._allocated
+        if reserved > end:
+            self._allocated = end
+            for slot in self._slots:
+                slot.unit.lane.submit(partial(_quietly, slot.file.punch, end, reserved - end))
 
 
 def write_fenced(file: DiskFile, buffers: Sequence[Buffer], offset: int, probe: memoryview) -> None:

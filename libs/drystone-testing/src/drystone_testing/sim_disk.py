@@ -115,6 +115,8 @@ class SimDisk:
         """Every call raises EIO: the disk is lost."""
         self.trace: list[tuple[str, int, int]] = []
         """(name, offset, length) of every write tried."""
+        self.punched: list[tuple[str, int, int]] = []
+        """The same of every range given back."""
         self._limbo: dict[str, Node] = {}
 
     def fail(self, site: str, **how: Any) -> Fault:
@@ -254,6 +256,7 @@ class SimFile:
 
     def punch(self, offset: int, length: int) -> None:
         self._enter("punch")
+        self._disk.punched.append((self._name, offset, length))
         for image in (self._node.data, self._node.durable):
             end = min(len(image), offset + length)
             if end > offset:
