@@ -102,7 +102,7 @@ async def test_what_was_acknowledged_is_there_after_a_restart(bench: RealBench) 
 async def test_what_a_crash_left_reserved_is_given_back(bench: RealBench, tmp_path: Path) -> None:
     """Each open volume reserves tens of MiB in every shard file; after a crash the next start frees what was not written."""
     append = replace(bench.settings.append, allocate_step=16 * MIB, deadline=10.0)
-    bench.settings = replace(bench.settings, append=append)
+    bench.settings = replace(bench.settings, append=append, watch=replace(bench.settings.watch, hung=60.0))
     await bench.start()
     await asyncio.gather(*(bench.put(1 + 997 * i) for i in range(20)), bench.put(3 * MIB))
 
