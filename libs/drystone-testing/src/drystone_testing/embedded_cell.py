@@ -15,9 +15,9 @@ from typing import Any
 from drystone_core.ids import DiskId
 from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
 from drystone_metadata.store.embedded.database import file_names
-from drystone_runtime.clock import SystemClock
 from drystone_runtime.entropy import SystemEntropy
 from drystone_testing.sim_disk import Fault, SimDisk, SimLane, SimLanes
+from drystone_testing.sim_world import MovableClock, RunningClock
 
 CLUSTER = "c1" * 16
 SMALL = EmbeddedSettings(
@@ -49,8 +49,8 @@ class Power:
 class PoweredDisk(SimDisk):
     """A SimDisk on the cell's power."""
 
-    def __init__(self, power: Power) -> None:
-        super().__init__()
+    def __init__(self, power: Power, clock: MovableClock) -> None:
+        super().__init__(clock=clock)
         self._power = power
 
     def enter(self, site: str, name: str) -> Fault | None:
@@ -71,7 +71,8 @@ class EmbeddedCell:
         self.seed = seed
         self.settings = settings
         self.power = Power(seed)
-        self.disks = [PoweredDisk(self.power) for _ in range(disks)]
+        self.clock = RunningClock()
+        self.disks = [PoweredDisk(self.power, self.clock) for _ in range(disks)]
         self.paths = [root / f"d{number}" for number in range(disks)]
         self.lanes: list[SimLane] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -98,8 +99,8 @@ class EmbeddedCell:
             units=units,
             cluster_id=CLUSTER,
             m=self.m,
-            lanes=SimLanes(seed=self.seed),
-            clock=SystemClock(),
+            lanes=SimLanes(seed=self.seed, clock=self.clock),
+            clock=self.clock,
             entropy=SystemEntropy(),
             settings=settings or self.settings,
             on_event=lambda name, fields: self.events.append((name, fields)),

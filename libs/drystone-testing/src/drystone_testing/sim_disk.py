@@ -5,7 +5,9 @@ Invariants
   S1  What was durable before a crash is there after it; what was not survives in any subset of its 512-byte sectors.
   S2  After a crash every open file is dead: its calls raise OSError.
   S3  A hung call has no effect until `SimLane.release()` lets it land, however late.
-Faults are scripted by `fail` (errors, hangs, torn or lost writes, misdirected writes), `flip`, `freeze_reads`,
+  S4  Slow calls move the disk's clock, on each lane a timeline of its own: calls wait only for those before them on their
+      lane, and a scatter lasts as long as its slowest lane.
+Faults are scripted by `fail` (errors, hangs, delays, torn or lost writes, misdirected writes), `flip`, `freeze_reads`,
 `capacity`.
 Seeded: the same calls with the same seeds leave the same bytes.
 """
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from drystone_core.ports import Buffer, Lane
+from drystone_testing.sim_world import MovableClock
 
 SECTOR = 512
 SITES = frozenset({"open", "pwritev", "preadv", "sync", "allocate", "punch", "rename", "unlink", "listdir", "space"})
@@ -46,6 +49,8 @@ class Fault:
     """pwritev: nothing is written."""
     misdirect: int = 0
     """pwritev: written this many bytes further on."""
+    delay: float = 0.0
+    """Seconds the call takes on the disk's clock; with `error=None` nothing else is wrong with it."""
     hits: int = field(default=0, init=False)
 
     def meets(self, site: str, name: str) -> bool:
@@ -105,9 +110,11 @@ class Node:
 class SimDisk:
     """The Disk port over a dict of nodes."""
 
-    def __init__(self, *, capacity: int = 1 << 40) -> None:
+    def __init__(self, *, capacity: int = 1 << 40, clock: MovableClock | None = None) -> None:
         self.nodes: dict[str, Node] = {}
         self.capacity = capacity
+        self.clock = clock
+        """What delays move; without one there can be none."""
         self.faults: list[Fault] = []
         self.calls: dict[str, int] = dict.fromkeys(SITES, 0)
         self.epoch = 0
@@ -124,6 +131,8 @@ class SimDisk:
         if site not in SITES:
             raise ValueError(f"no such site: {site}")
         fault = Fault(site, **how)
+        if fault.delay and self.clock is None:
+            raise ValueError("a disk without a clock cannot be slow")
         self.faults.append(fault)
         return fault
 
@@ -159,6 +168,8 @@ class SimDisk:
             if fault.meets(site, name):
                 if fault.hang:
                     raise Hung(site)
+                if fault.delay and self.clock is not None:
+                    self.clock.now += fault.delay
                 if fault.error is not None and not (fault.torn or fault.lost or fault.misdirect):
                     raise OSError(fault.error, "simulated", name)
                 return fault
@@ -287,6 +298,8 @@ class SimLane:
         self.parked: list[Callable[[], Any]] = []
         self.stalled = False
         """Every call hangs until released."""
+        self.free_at = 0.0
+        """When the last timed call on it ended."""
 
     def submit(self, call: Callable[[], None]) -> None:
         self.attempt(call)
@@ -317,10 +330,11 @@ class SimLane:
 
 class SimLanes:
     """The Lanes port over SimLanes' lanes: each scatter yields to the loop `yields` times, before and after the
-    calls."""
+    calls. With a clock, calls that end after their deadline count as late (S4)."""
 
-    def __init__(self, *, seed: int = 0, yields: int = 2) -> None:
+    def __init__(self, *, seed: int = 0, yields: int = 2, clock: MovableClock | None = None) -> None:
         self._rng = random.Random(seed)
+        self._clock = clock
         self._yields = yields
         self.scatters = 0
 
@@ -328,24 +342,47 @@ class SimLanes:
         self, calls: Sequence[tuple[Lane, Callable[[], Any]]], *, deadline: float | None = None
     ) -> list[Any | BaseException]:
         self.scatters += 1
+        began = self._now()
         await self._pause()
         results: list[Any] = [None] * len(calls)
         order = list(range(len(calls)))
         self._rng.shuffle(order)
         for index in order:
             lane, call = calls[index]
-            results[index] = _run(lane, call)
+            results[index] = self._timed(lane, call, began, deadline)
         await self._pause()
         return results
 
     async def run(self, lane: Lane, call: Callable[[], T], *, deadline: float | None = None) -> T:
+        began = self._now()
         await self._pause()
-        result: Any = _run(lane, call)
+        result = self._timed(lane, call, began, deadline)
         await self._pause()
         if isinstance(result, BaseException):
             raise result
         found: T = result
         return found
+
+    def _now(self) -> float:
+        return self._clock.now if self._clock is not None else 0.0
+
+    def _timed(self, lane: Lane, call: Callable[[], Any], began: float, deadline: float | None) -> Any:
+        """The call's result; only delays make it late. What it took is on the clock from when its lane was free (S4)."""
+        clock = self._clock
+        if clock is None or not isinstance(lane, SimLane):
+            return _run(lane, call)
+        before, start = clock.now, max(began, lane.free_at)
+        clock.now = start
+        left = deadline - clock.monotonic() if deadline is not None else float("inf")
+        if start > began and left < 0:  # skipped, as real lanes do
+            clock.now = max(before, start + left)
+            return TimeoutError("late")
+        result = _run(lane, call)
+        ended = lane.free_at = clock.now
+        if ended > start and ended - start > left:
+            result, ended = TimeoutError("late"), start + left
+        clock.now = max(before, ended)
+        return result
 
     async def _pause(self) -> None:
         for _ in range(self._rng.randint(0, self._yields)):

@@ -4,13 +4,24 @@
 LeapingClock    a sleep moves time: nothing ever waits
 ManualClock     the test moves time by `now`; who sleeps waits until it has
 SteppedClock    the test moves time by `now_us`; who sleeps lets others run and goes on
+RunningClock    real time, and on top of it what simulated disks took
 """
 
 import asyncio
 import random
+import time
+from typing import Protocol
 
 START_US = 1_800_000_000_000_000
 """Where a SteppedClock begins, Unix microseconds."""
+
+
+class MovableClock(Protocol):
+    """Time that a slow simulated disk takes, in seconds."""
+
+    now: float
+
+    def monotonic(self) -> float: ...
 
 
 class LeapingClock:
@@ -62,6 +73,22 @@ class SteppedClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
+
+
+class RunningClock:
+    """The machine's clock, `now` seconds ahead of it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def wall_us(self) -> int:
+        return time.time_ns() // 1000 + int(self.now * 1e6)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.now
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 class SeededEntropy:

@@ -16,7 +16,7 @@ from drystone_storage.node import StorageNode, build
 from drystone_storage.settings import OpenSettings, StorageSettings, WatchSettings
 from drystone_storage.world import World
 from drystone_testing.sim_disk import Fault, SimDisk, SimLane, SimLanes
-from drystone_testing.sim_world import ManualClock, SeededEntropy
+from drystone_testing.sim_world import ManualClock, MovableClock, SeededEntropy
 
 MIB = 1 << 20
 
@@ -24,8 +24,8 @@ MIB = 1 << 20
 class SimPlace(SimDisk):
     """A simulated disk at a path."""
 
-    def __init__(self, root: str, *, capacity: int = 1 << 40) -> None:
-        super().__init__(capacity=capacity)
+    def __init__(self, root: str, *, capacity: int = 1 << 40, clock: MovableClock | None = None) -> None:
+        super().__init__(capacity=capacity, clock=clock)
         self.root = root
         self.mounted = False
         self.there = True
@@ -54,8 +54,8 @@ class StorageBench:
     """Disks, a node on them, and the model: what was acknowledged."""
 
     def __init__(self, disks: int = 6, *, seed: int = 1, capacity: int = 1 << 40, limit: int = 1 << 30) -> None:
-        self.places = {f"/d{i}": SimPlace(f"/d{i}", capacity=capacity) for i in range(disks)}
         self.clock = ManualClock()
+        self.places = {f"/d{i}": SimPlace(f"/d{i}", capacity=capacity, clock=self.clock) for i in range(disks)}
         self.entropy = SeededEntropy(seed)
         self.rng = random.Random(seed)
         self.settings = StorageSettings(
@@ -87,7 +87,7 @@ class StorageBench:
         world = World(
             clock=self.clock,
             entropy=self.entropy,
-            lanes=SimLanes(seed=self.seed, yields=1),
+            lanes=SimLanes(seed=self.seed, yields=1, clock=self.clock),
             background=self.background,
             place=place,
             lane=lane,

@@ -31,9 +31,10 @@ class Rig:
         self.profile = Profile(k, m)
         self.rng = random.Random(seed)
         self.clock, self.entropy = LeapingClock(), SeededEntropy(seed)
-        self.lanes = lanes or SimLanes(seed=seed)
+        self.lanes = lanes or SimLanes(seed=seed, clock=self.clock)
         self.units = [
-            DiskUnit(DiskId(f"{index:032x}"), SimDisk(), SimLane(), label=f"d{index}") for index in range(k + m)
+            DiskUnit(DiskId(f"{index:032x}"), SimDisk(clock=self.clock), SimLane(), label=f"d{index}")
+            for index in range(k + m)
         ]
         self.settings = AppendSettings(**{"allocate_step": 1 << 20, **settings})  # type: ignore[arg-type]
         self.volumes: dict[VolumeId, Volume] = {}
