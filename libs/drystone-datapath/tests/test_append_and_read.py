@@ -265,6 +265,23 @@ async def test_what_lands_after_the_close_of_a_broken_volume_is_not_cut() -> Non
     await rig.agree()
 
 
+async def test_a_slot_that_is_slow_by_habit_is_told_of_and_every_stripe_acknowledged() -> None:
+    """A6: packs and pieces alike; the volume stays usable, and one that is late all the same breaks as ever."""
+    rig = Rig()
+    appender = await rig.open()
+    rig.disk(4).fail("pwritev", error=None, delay=0.2, count=10**9)
+    for _ in range(40):
+        await asyncio.gather(rig.put(appender, 4096), rig.put_large(appender, 300_000))
+    assert set(rig.slow) == {(4,)}
+    assert appender.usable and len(rig.model) == 80
+    await rig.agree()
+    rig.disk(4).faults[0].delay = 2.5
+    with pytest.raises(VolumeBroken) as caught:
+        await rig.put(appender, 1)
+    assert isinstance(caught.value.failures[4], TimeoutError)
+    await rig.agree()
+
+
 @pytest.mark.parametrize(("k", "m"), [(4, 2), (2, 1), (3, 2)])
 async def test_reads_survive_any_m_lost_disks(k: int, m: int) -> None:
     """Every set of m lost disks: small and large blobs and ranges come back."""

@@ -70,6 +70,22 @@ def test_settings_survive_the_trip_to_a_child_process_and_hide_secrets() -> None
     assert "very-secret-key" not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [("8", ""), ("2.5", ""), ("0", ""), ("1.5", "DRYSTONE_STORAGE_SLOW_FACTOR: 0, or at least 2")]
+    + [(bad, f"{bad!r} is not a number") for bad in ("eight", "-1", "nan", "inf", "true")],
+)
+def test_the_factor_of_a_slow_disk_is_a_number_that_tells_disks_apart(given: str, problem: str) -> None:
+    """Nothing negative, nothing endless, and nothing that two sound disks would reach."""
+    environment = {"DRYSTONE_STORAGE_SLOW_FACTOR": given}
+    if not problem:
+        assert load(environment=environment, file=None).storage.slow_factor == float(given)
+        return
+    with pytest.raises(ConfigError) as caught:
+        load(environment=environment, file=None)
+    assert problem in "\n".join(caught.value.problems)
+
+
 @pytest.mark.parametrize("bad", ["[server\n", "\xff"])
 def test_a_file_that_is_not_toml_is_one_problem(tmp_path: Path, bad: str) -> None:
     """Broken syntax and broken encoding are named with the file."""

@@ -290,7 +290,7 @@ def _disk_reason(disk: DiskStatus) -> HealthReason | None:
         return HealthReason(
             code="DISK_SUSPECT",
             severity=Health.WARN,
-            summary=f"disk {disk.path} failed or was late; nothing new is placed on it for a while",
+            summary=f"disk {disk.path} failed, was late or slows the others down; nothing new is placed on it for a while",
             next_step="see the log for `disk.` events; replace it when this repeats",
         )
     if disk.total_bytes and disk.free_bytes < disk.total_bytes // 20:

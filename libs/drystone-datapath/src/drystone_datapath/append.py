@@ -10,6 +10,8 @@ Invariants
   A4  Memory: packs of at most PIECE_LIMIT bytes, `pieces_in_flight` pieces, as many parity buffers.
   A5  `volume.end` passes a stripe before its first byte is submitted: no write of this volume, however late it lands,
       reaches beyond it. Only what lies there is ever given back, and only once no further stripe can begin.
+  A6  A slot that is slow by habit beside the others is told of, after the stripe that showed it was acknowledged like any
+      other: whether the volume is left for it is not decided here.
 States  usable --error|lateness--> broken; usable --volume_limit--> full; any --close()--> closed.
 """
 
@@ -17,8 +19,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from drystone_core.check import check
 from drystone_core.errors import Busy
@@ -30,6 +33,7 @@ from drystone_core.formats.trailer import LIMIT as TRAILER_LIMIT
 from drystone_core.ids import BlobId, make_blob_id
 from drystone_core.ports import Buffer, Clock, DiskFile, Entropy, Lanes
 from drystone_core.services import SmallBlob
+from drystone_core.slowness import PeerTimes, SlownessSettings
 from drystone_core.stripes import align, piece_fragment_length
 from drystone_datapath.buffers import BufferPool, PooledBuffer
 from drystone_datapath.codec import Codec
@@ -40,6 +44,8 @@ from drystone_datapath.volume_files import write_close_flags
 
 OnFailure = Callable[[Volume, Mapping[int, BaseException]], None]
 """Told once, when a volume breaks: slot → why."""
+OnSlow = Callable[[Volume, Sequence[int]], None]
+"""Told of slots that are slow by habit beside the others (A6), with every slow stripe again."""
 
 _OPEN = bytes(PROBE)
 
@@ -62,6 +68,8 @@ class AppendSettings:
     """Payload bytes that may wait for a flush; more is refused with Busy."""
     pack_table: int = 1 << 20
     """Blob table bytes of one pack."""
+    slow: SlownessSettings = field(default_factory=SlownessSettings)
+    """Of a slot's durable writes, from submission to end, beside those of the same stripes' other slots."""
 
 
 class Appender:
@@ -76,8 +84,11 @@ class Appender:
         clock: Clock,
         entropy: Entropy,
         on_failure: OnFailure,
+        on_slow: OnSlow,
+        before: PeerTimes | None = None,
         settings: AppendSettings | None = None,
     ) -> None:
+        """`before`: the `times` of the volume this one follows, so that habits outlive volumes that fill up quickly."""
         check(volume.state is VolumeState.OPEN, "only an open volume is appended to")
         check(volume.profile == codec.profile, "the codec is of another profile")
         slots = [slot for slot in volume.slots if slot is not None]
@@ -85,8 +96,9 @@ class Appender:
         self.volume = volume
         self._slots: list[Slot] = slots
         self._codec, self._lanes, self._clock, self._entropy = codec, lanes, clock, entropy
-        self._on_failure = on_failure
+        self._on_failure, self._on_slow = on_failure, on_slow
         self._settings = settings or AppendSettings()
+        self.times = PeerTimes([slot.unit.disk_id for slot in slots], self._settings.slow, before=before)
         self._limit = self._settings.volume_limit // volume.profile.k
         self._allocated = volume.end
         self._waiting: deque[tuple[SmallBlob, asyncio.Future[BlobRef]]] = deque()
@@ -214,13 +226,14 @@ class Appender:
         self.volume.end = place.offset + stripe.shape.span
         self.volume.sequence += 1
         calls = [
-            (slot.unit.lane, partial(write_fenced, slot.file, buffers, place.offset, probe))
+            (slot.unit.lane, partial(write_fenced, slot.file, buffers, place.offset, probe, self._clock.monotonic))
             for slot, buffers, probe in zip(self._slots, stripe.buffers, self._probes, strict=True)
         ]
         self._in_flight += 1
         self._idle.clear()
+        began = self._clock.monotonic()
         try:
-            results = await self._lanes.scatter(calls, deadline=self._clock.monotonic() + self._settings.deadline)
+            results: list[Any] = await self._lanes.scatter(calls, deadline=began + self._settings.deadline)
         except BaseException as exc:
             self._break({}, exc)
             raise
@@ -229,12 +242,14 @@ class Appender:
             if not self._in_flight:
                 self._idle.set()
         for result in results:
-            if result is not None:
+            if isinstance(result, BaseException):
                 failures = {slot: each for slot, each in enumerate(results) if isinstance(each, BaseException)}
                 self._break(failures)
                 break
         if self._broken is not None or self.volume.state is not VolumeState.OPEN:
             raise VolumeBroken(self.volume.volume_id, self._broken or {})
+        if slow := self.times.observe(began, results):
+            self._on_slow(self.volume, slow)
         if self.volume.end + self._settings.allocate_step // 2 > self._allocated:
             self._allocate_ahead()
 
@@ -304,13 +319,16 @@ class Appender:
                 slot.unit.lane.submit(partial(_quietly, slot.file.punch, end, reserved - end))
 
 
-def write_fenced(file: DiskFile, buffers: Sequence[Buffer], offset: int, probe: memoryview) -> None:
-    """On the lane: write durably, then look whether the slot was closed meanwhile (A1)."""
+def write_fenced(
+    file: DiskFile, buffers: Sequence[Buffer], offset: int, probe: memoryview, monotonic: Callable[[], float]
+) -> float:
+    """On the lane: write durably, then look whether the slot was closed meanwhile (A1); when that was done."""
     file.pwritev(buffers, offset, durable=True)
     if file.preadv((probe,), CLOSE_FLAG_AT) != PROBE:
         raise OSError("the shard file ends before its close flag")
     if probe != _OPEN:
         raise SlotClosed("the slot carries the close flag")
+    return monotonic()
 
 
 def _quietly(call: Callable[[int, int], None], offset: int, length: int) -> None:

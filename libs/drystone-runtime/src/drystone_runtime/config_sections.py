@@ -37,6 +37,17 @@ def duration(value: object) -> float:
     return float(match[1]) * _DURATIONS[match[2]]
 
 
+def number(value: object) -> float:
+    """A number, not negative."""
+    try:
+        found = float(str(value))
+    except ValueError:
+        found = float("nan")
+    if isinstance(value, bool) or not 0 <= found < float("inf"):
+        raise ValueError(f"{value!r} is not a number")
+    return found
+
+
 def text(value: object) -> str:
     """A text as it is."""
     if not isinstance(value, str):
@@ -146,6 +157,10 @@ class StorageSettings:
     volume_size: int = setting(8 * GIB, size, "logical bytes after which a volume is closed")
     reserve: int = setting(0, size, "free bytes a disk keeps; 0 = 2 % of it, 64MiB to 4GiB")
     append_deadline: float = setting(2.0, duration, "a slot later than this closes its volume")
+    slow_factor: float = setting(
+        8.0, number, "a disk so many times slower than its peers, for good, is left; 0 = never"
+    )
+    slow_floor: float = setting(0.05, duration, "a disk whose writes take less than this is never slow")
     repair_rate: int = setting(64 * MIB, size, "bytes a second repair may write")
     scrub_period: float = setting(
         14 * 86400.0, duration, "every closed fragment is read once in this time; 0 = only when asked"
@@ -159,6 +174,8 @@ class StorageSettings:
             found.append("storage.volume_size: at least 64MiB")
         if self.append_deadline < 0.05:
             found.append("storage.append_deadline: at least 50ms")
+        if self.slow_factor and self.slow_factor < 2:
+            found.append("storage.slow_factor: 0, or at least 2")
         if self.repair_rate < MIB:
             found.append("storage.repair_rate: at least 1MiB")
         if self.scrub_rate < MIB:

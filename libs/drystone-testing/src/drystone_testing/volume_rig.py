@@ -39,6 +39,7 @@ class Rig:
         self.settings = AppendSettings(**{"allocate_step": 1 << 20, **settings})  # type: ignore[arg-type]
         self.volumes: dict[VolumeId, Volume] = {}
         self.broken: list[tuple[Volume, dict[int, BaseException]]] = []
+        self.slow: list[tuple[int, ...]] = []
         self.failures: list[tuple[int, BaseException]] = []
         self.pieces = BufferPool(size=PIECE_BYTES, count=8)
         self.read_buffers = BufferPool(size=READ_BYTES, count=16)
@@ -72,7 +73,8 @@ class Rig:
     def appender(self, volume: Volume) -> Appender:
         return Appender(
             volume=volume, codec=CODECS.get(self.profile), lanes=self.lanes, clock=self.clock, entropy=self.entropy,
-            on_failure=lambda volume, failures: self.broken.append((volume, dict(failures))), settings=self.settings,
+            on_failure=lambda volume, failures: self.broken.append((volume, dict(failures))),
+            on_slow=lambda volume, slots: self.slow.append(tuple(slots)), settings=self.settings,
         )  # fmt: skip
 
     async def open(self, number: int = 7) -> Appender:

@@ -7,6 +7,7 @@ Invariants
       others hold are carried over from the damaged file, so that replacing it can only add redundancy.
   H3  Never two slots of one volume on one disk, not even while several are rebuilt at once.
   H4  A slot whose disk is merely away is left alone for `lost_after`: it usually comes back.
+  H5  A slow disk (often it is the rebuilding that makes it slow) is rebuilt on when no other can be: better than a wound.
 """
 
 import logging
@@ -175,18 +176,22 @@ class Healer:
         )  # fmt: skip
 
     def _target(self, volume: Volume, index: int) -> DiskUnit | None:
-        """The slot's own disk when it is healthy, else a healthy one that holds no slot of the volume."""
+        """The slot's own disk when it is healthy, else a healthy one that holds no slot of the volume (H3, H5)."""
+        return self._target_among(volume, index, slow_too=False) or self._target_among(volume, index, slow_too=True)
+
+    def _target_among(self, volume: Volume, index: int, *, slow_too: bool) -> DiskUnit | None:
         bad = self._registry.bad.get(SlotPlace(volume.volume_id, index))
         slot = volume.slots[index]
         own = slot.unit if slot is not None else bad.unit if bad is not None else None
         size = max(volume.end, _COPY)
         holders = [s.unit.disk_id for s in volume.slots if s is not None]
         filling = [disk_id for volume_id, disk_id in self._filling if volume_id == volume.volume_id]
-        usable = {choice.disk_id for choice in self._watch.choices(size, leave_out=filling) if choice.usable}
+        choices = self._watch.choices(size, leave_out=filling, slow_too=slow_too)
+        usable = {choice.disk_id for choice in choices if choice.usable}
         if own is not None and own.disk_id in usable:
             return own
         # A slot's old disk that is away counts as a holder: it may come back with its file.
-        disk_id = place_slot(self._watch.choices(size, leave_out=holders + filling), [])
+        disk_id = place_slot(self._watch.choices(size, leave_out=holders + filling, slow_too=slow_too), [])
         watched = self._watch.get(disk_id) if disk_id is not None else None
         return watched.unit if watched is not None else None
 

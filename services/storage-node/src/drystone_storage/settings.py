@@ -23,7 +23,7 @@ class WatchSettings:
     error_backoff: float = 600.0
     """After an error nothing is placed on the disk for so long, doubling up to `most_backoff`."""
     late_backoff: float = 60.0
-    """The same after lateness."""
+    """The same after lateness, and after slowness by habit."""
     most_backoff: float = 86_400.0
     full_backoff: float = 20.0
     """After ENOSPC although the file system claims space."""
@@ -47,7 +47,7 @@ class OpenSettings:
     tries: int = 6
     """Volumes tried for one blob before the client is told 503."""
     late_closings: int = 8
-    """Closings for lateness a minute in the whole cell; beyond that new volumes wait. Errors are not counted."""
+    """Closings for lateness or slowness a minute in the whole cell; beyond that new volumes wait. Errors are not counted."""
     spare_at: float = 0.75
     """Share of the limit at which the next volume is made ready."""
 

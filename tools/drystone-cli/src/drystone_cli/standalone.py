@@ -20,6 +20,7 @@ from drystone_cli.process_spec import ProcessSpec
 from drystone_cli.remembered import Remembered, recall, remember
 from drystone_core.errors import DrystoneError
 from drystone_core.profiles import Profile
+from drystone_core.slowness import SlownessSettings
 from drystone_datapath.append import AppendSettings
 from drystone_datapath.volume import DiskState
 from drystone_gateway.app import GatewayApp, Links
@@ -268,6 +269,11 @@ def metadata_settings(settings: Settings) -> MetadataSettings:
     )
 
 
+def slowness(settings: Settings) -> SlownessSettings:
+    """When a disk is slow by habit: the same for its volumes and for the metadata on it."""
+    return SlownessSettings(factor=settings.storage.slow_factor, floor=settings.storage.slow_floor)
+
+
 def storage_settings(settings: Settings, disks: tuple[str, ...], *, create: bool) -> StorageSettings:
     """The storage node's own settings from the store's."""
     storage = settings.storage
@@ -275,6 +281,8 @@ def storage_settings(settings: Settings, disks: tuple[str, ...], *, create: bool
         paths=disks,
         create=create,
         profile=Profile.parse(storage.profile) if storage.profile else None,
-        append=AppendSettings(volume_limit=storage.volume_size, deadline=storage.append_deadline),
+        append=AppendSettings(
+            volume_limit=storage.volume_size, deadline=storage.append_deadline, slow=slowness(settings)
+        ),
         watch=WatchSettings(reserve=storage.reserve),
     )

@@ -2,12 +2,13 @@
 """What is thought of each disk: looked at once a second through its path, told of every failure.
 
 States of a disk (DiskUnit.state)
-  HEALTHY --error or lateness--> SUSPECT --backoff over and looked at--> HEALTHY
+  HEALTHY --error, lateness or slowness--> SUSPECT --backoff over and looked at--> HEALTHY
   any --identity unreadable, another disk, or a call that hangs--> FAILED --the same identity again--> SUSPECT or HEALTHY
 Invariants
   W1  The look goes through the path: an unmounted or replaced directory is FAILED although open files go on working.
   W2  A hung lane is not given more looks: its queue does not grow.
   W3  The pause after errors doubles with each further one and starts over after a calm day.
+  W4  Slowness counts once a pause, however often it is told: a disk that nothing can stand in for goes on being told of.
 """
 
 import errno
@@ -40,8 +41,10 @@ class Watched:
     last_error: float = float("-inf")
     avoid_until: float = float("-inf")
     """Nothing is placed on it before (monotonic)."""
+    slow_until: float = float("-inf")
+    """Until then volumes do without it where they can: it was slow by habit (monotonic)."""
     only_late: bool = True
-    """It was late, never wrong: may be used when too few others are left."""
+    """It was late or slow, never wrong: may be used when too few others are left."""
     reason: str = ""
     """Why it is not HEALTHY."""
     draining: bool = False
@@ -97,21 +100,31 @@ class DiskWatch:
             watched.avoid_until = max(watched.avoid_until, now + settings.full_backoff)
             watched.reason = "full"
             return
-        if now - watched.last_error > _DAY:
-            watched.errors, watched.only_late = 0, True
+        self._forget_if_calm(watched, now)
         late = isinstance(error, TimeoutError)
         watched.only_late = watched.only_late and late
         if watched.avoid_until > now and watched.last_error > now - 5.0:
             return  # one event, told by several volumes
-        base = settings.late_backoff if late else settings.error_backoff
-        pause = min(base * 2.0 ** min(watched.errors, 16), settings.most_backoff)
-        watched.errors += 1
-        watched.last_error = now
-        watched.avoid_until = max(watched.avoid_until, now + pause)
-        watched.reason = "late" if late else repr(error)
-        if unit.state is DiskState.HEALTHY:
-            unit.state = DiskState.SUSPECT
-        log.warning("disk.suspect", extra={"disk": unit.label, "reason": watched.reason, "pause_s": pause})
+        if late:
+            self._avoid(watched, now, settings.late_backoff, "late")
+        else:
+            self._avoid(watched, now, settings.error_backoff, repr(error))
+
+    def slow(self, unit: DiskUnit) -> None:
+        """Its durable writes are slow by habit beside those of other disks."""
+        watched = self._disks.get(unit.disk_id)
+        if watched is None:
+            return
+        now = self._clock.monotonic()
+        if watched.avoid_until <= now:
+            self._forget_if_calm(watched, now)
+            self._avoid(watched, now, self._settings.late_backoff, "slow")
+        watched.slow_until = watched.avoid_until
+
+    def is_slow(self, unit: DiskUnit) -> bool:
+        """It was slow by habit, and its pause is not over."""
+        watched = self._disks.get(unit.disk_id)
+        return watched is not None and watched.slow_until > self._clock.monotonic()
 
     def failed_for(self, unit: DiskUnit, now: float) -> float:
         """Seconds since the disk became FAILED; endless for one that is not watched any more."""
@@ -123,24 +136,32 @@ class DiskWatch:
         now = self._clock.monotonic()
         return any(w.unit.state is DiskState.FAILED and now - w.failed_at < seconds for w in self._disks.values())
 
-    def choices(self, need: int, *, leave_out: Sequence[DiskId] = (), late_too: bool = False) -> list[DiskChoice]:
+    def choices(
+        self, need: int, *, leave_out: Sequence[DiskId] = (), late_too: bool = False, slow_too: bool = False
+    ) -> list[DiskChoice]:
         """The disks as placement sees them; usable ones have `need` bytes beyond the reserve."""
         now = self._clock.monotonic()
         found = []
         for disk_id, watched in self._disks.items():
             free = watched.free - self._settings.reserve_of(watched.total)
-            sound = self.placeable(watched, now, late_too=late_too) and disk_id not in leave_out
+            sound = disk_id not in leave_out and self.placeable(watched, now, late_too=late_too, slow_too=slow_too)
             found.append(DiskChoice(disk_id=disk_id, free=max(free, 0), usable=sound and free >= need))
         return found
 
-    def placeable(self, watched: Watched, now: float, *, late_too: bool = False) -> bool:
-        """May new data go to the disk, space aside?"""
+    def placeable(self, watched: Watched, now: float, *, late_too: bool = False, slow_too: bool = False) -> bool:
+        """May new data go to the disk, space aside? `late_too`: if it was late or slow; `slow_too`: if it is slow."""
         state = watched.unit.state
         if watched.draining or state is DiskState.FAILED:
             return False
-        if late_too and watched.only_late and watched.unit.lane.busy_since() is None:
+        pardoned = late_too or (slow_too and watched.slow_until > now)
+        if pardoned and watched.only_late and self._moves(watched, now):
             return True
         return state is DiskState.HEALTHY and watched.avoid_until <= now
+
+    def _moves(self, watched: Watched, now: float) -> bool:
+        """Nothing hangs on it just now; a slow disk is nearly always in the middle of a call."""
+        since = watched.unit.lane.busy_since()
+        return since is None or (watched.slow_until > now and now - since < self._settings.every)
 
     def written(self, unit: DiskUnit, size: int) -> None:
         """So many bytes went to the disk; the next look tells exactly."""
@@ -183,6 +204,21 @@ class DiskWatch:
                 watched.free, watched.total = result
                 watched.empty_since = None
                 self._seen(watched)
+
+    def _forget_if_calm(self, watched: Watched, now: float) -> None:
+        if now - watched.last_error > _DAY:
+            watched.errors, watched.only_late = 0, True
+
+    def _avoid(self, watched: Watched, now: float, base: float, reason: str) -> None:
+        """Place nothing on it for a while, the longer the more often this happens (W3)."""
+        pause = min(base * 2.0 ** min(watched.errors, 16), self._settings.most_backoff)
+        watched.errors += 1
+        watched.last_error = now
+        watched.avoid_until = max(watched.avoid_until, now + pause)
+        watched.reason = reason
+        if watched.unit.state is DiskState.HEALTHY:
+            watched.unit.state = DiskState.SUSPECT
+        log.warning("disk.suspect", extra={"disk": watched.unit.label, "reason": reason, "pause_s": pause})
 
     def _fail(self, watched: Watched, reason: str) -> None:
         if watched.unit.state is DiskState.FAILED:

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The volume now appended to, one for packs and one for pieces: replaced when it breaks, fills up or loses a disk.
+"""The volume now appended to, one for packs and one for pieces: replaced when it breaks, fills up, loses a disk or waits
+for one that is slow by habit.
 
 Invariants
   P1  At most one opening at a time; whoever needs the volume meanwhile waits for that one.
   P2  A broken volume's failures are told to the watch before the next volume is placed (R3).
-  P3  Closings for lateness beyond the cap make the next opening wait; closings for errors never do.
-States of a volume here  (none) --open--> current --broken|full|crowded--> leaving --flags durable--> settled
+  P3  Closings for lateness or slowness beyond the cap make the next opening wait; closings for errors never do.
+  P4  A slow disk is left only for others that are healthy: where too few are, its volume goes on.
+States of a volume here  (none) --open--> current --broken|full|crowded|slow--> leaving --flags durable--> settled
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from drystone_core.errors import Unavailable
 from drystone_core.ids import volume_text
+from drystone_core.slowness import PeerTimes
 from drystone_datapath.append import Appender
 from drystone_datapath.faults import SlotClosed
 from drystone_datapath.volume import DiskState, DiskUnit, Volume
@@ -71,6 +74,8 @@ class OpenVolumes:
         self._opening: asyncio.Task[Appender | Unavailable] | None = None
         self._sparing = False
         self._stopped = False
+        self._times: PeerTimes | None = None
+        """Of the newest volume's disks."""
         self._accounted: tuple[Volume | None, int] = (None, 0)
         """The volume whose writes were last taken off the disks' free space, and its end then."""
 
@@ -90,13 +95,17 @@ class OpenVolumes:
         return opened
 
     def tick(self) -> None:
-        """Now and then: leave a volume with a crowded or failed disk, make the next one ready before this one is full."""
+        """Now and then: leave a volume with a crowded, failed or slow disk, make the next one ready before this is full."""
         current = self.current
         if current is None or self._stopped:
             return
         volume = current.volume
         self._account(volume)
         if any(slot is None or self._unwelcome(slot.unit) for slot in volume.slots):
+            self._leave()
+        elif any(slot is not None and self._slows(slot.unit) for slot in volume.slots):
+            self._cap.note(self._world.clock.monotonic())
+            log.warning("volume.left_for_slowness", extra={"volume": volume_text(volume.volume_id)})
             self._leave()
         elif not current.usable:
             return
@@ -125,7 +134,7 @@ class OpenVolumes:
             await self._close(appender)
         self.current = None
         if self._spare is not None:
-            await self._close(self._opener.appender(self._spare, self._ignore))
+            await self._close(self._opener.appender(self._spare, self._ignore, self._ignore))
             self._spare = None
 
     async def leave(self, volume: Volume) -> None:
@@ -137,6 +146,10 @@ class OpenVolumes:
 
     def _unwelcome(self, unit: DiskUnit) -> bool:
         return unit.state is DiskState.FAILED or self._watch.crowded(unit)
+
+    def _slows(self, unit: DiskUnit) -> bool:
+        """Is it better to go on without this disk? (P4)"""
+        return unit.state is DiskState.SUSPECT and self._watch.is_slow(unit) and self._opener.can_do_without(unit)
 
     def _opened(self, task: "asyncio.Task[Appender | Unavailable]") -> None:
         self._opening = None
@@ -158,10 +171,11 @@ class OpenVolumes:
         if volume is None or any(slot is None or not self._welcome(slot.unit) for slot in volume.slots):
             if volume is not None:
                 self._world.background.once(
-                    f"{self._name}.close", self._close(self._opener.appender(volume, self._ignore))
+                    f"{self._name}.close", self._close(self._opener.appender(volume, self._ignore, self._ignore))
                 )
             volume = await self._opener.create()
-        self.current = self._opener.appender(volume, self._broke)
+        self.current = self._opener.appender(volume, self._broke, self._slowed, self._times)
+        self._times = self.current.times
         return self.current
 
     def _welcome(self, unit: DiskUnit) -> bool:
@@ -212,5 +226,13 @@ class OpenVolumes:
         if self.current is not None and self.current.volume is volume:
             self._leave()
 
-    def _ignore(self, volume: Volume, failures: Mapping[int, BaseException]) -> None:
+    def _slowed(self, volume: Volume, slots: Sequence[int]) -> None:
+        """The appender's word that slots are slow by habit: what they hold up is left, in this chain at once."""
+        for index in slots:
+            slot = volume.slots[index]
+            if slot is not None:
+                self._watch.slow(slot.unit)
+        self.tick()
+
+    def _ignore(self, volume: Volume, slots: object) -> None:
         """A spare that is only closed."""

@@ -12,11 +12,12 @@ import logging
 from drystone_core.errors import ErrorCode, Unavailable
 from drystone_core.ids import DiskId, VolumeId, volume_text
 from drystone_core.placement import Placement, place_volume
-from drystone_core.profiles import Profile
-from drystone_datapath.append import Appender, AppendSettings, OnFailure
+from drystone_core.profiles import Profile, degraded_profile
+from drystone_core.slowness import PeerTimes
+from drystone_datapath.append import Appender, AppendSettings, OnFailure, OnSlow
 from drystone_datapath.codec import Codecs
 from drystone_datapath.faults import VolumeBroken
-from drystone_datapath.volume import Volume
+from drystone_datapath.volume import DiskUnit, Volume
 from drystone_datapath.volume_files import create_volume
 from drystone_storage.disks.watch import DiskWatch
 from drystone_storage.settings import OpenSettings
@@ -72,7 +73,14 @@ class VolumeOpener:
             log.info("volume.opened", extra={"volume": volume_text(volume_id), "profile": placement.profile.name})
             return volume
 
-    def appender(self, volume: Volume, on_failure: OnFailure) -> Appender:
+    def can_do_without(self, unit: DiskUnit) -> bool:
+        """Could a volume be opened now on healthy disks, and not on this one?"""
+        choices = self._watch.choices(_SHARD_ROOM, leave_out=(unit.disk_id,))
+        return degraded_profile(self.profile, sum(choice.usable for choice in choices)) is not None
+
+    def appender(
+        self, volume: Volume, on_failure: OnFailure, on_slow: OnSlow, before: PeerTimes | None = None
+    ) -> Appender:
         """The one appender of a volume just created."""
         return Appender(
             volume=volume,
@@ -81,6 +89,8 @@ class VolumeOpener:
             clock=self._world.clock,
             entropy=self._world.entropy,
             on_failure=on_failure,
+            on_slow=on_slow,
+            before=before,
             settings=self._append,
         )
 
