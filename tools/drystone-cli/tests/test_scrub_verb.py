@@ -2,67 +2,14 @@
 """`drystone scrub` over a live store: begun by hand, watched, and not lost with the process that does it."""
 
 import json
-import os
-import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from drystone_testing.live import LiveStore, drystone_command
-from drystone_testing.s3_client import S3Client
-
-MIB = 1 << 20
-ENVIRONMENT = {
-    "DRYSTONE_STORAGE_SCRUB_PERIOD": "0",
-    "DRYSTONE_STORAGE_SCRUB_RATE": "1GiB",
-    "DRYSTONE_STORAGE_REPAIR_RATE": "1GiB",
-}
-
-
-def scrub(store: LiveStore, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """One call of the verb."""
-    verb, *options = arguments
-    command = [*drystone_command(), "scrub", verb, str(store.directories[0]), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def said(store: LiveStore, *arguments: str) -> dict[str, Any]:
-    """Its document."""
-    document: dict[str, Any] = json.loads(scrub(store, *arguments, "--json").stdout)
-    return document
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for a state."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "the state did not come"
-        time.sleep(0.1)
-
-
-def background(store: LiveStore) -> int | None:
-    """The pid of the process that scrubs; None while it is being replaced."""
-    return next((one["pid"] for one in store.status()["processes"] if one["role"] == "background"), None)
-
-
-def filled(root: Path, **environment: str) -> LiveStore:
-    """A running store with three closed volumes, each of 64 MiB a slot until it was read once."""
-    store = LiveStore(root, environment={**ENVIRONMENT, **environment})
-    store.start()
-    s3 = S3Client(store.port)
-    s3.create_bucket("bkt")
-    for number in range(3):
-        assert s3.call("PUT", f"/bkt/k{number}", body=os.urandom(3 * MIB)).status == 200
-        s3.close()
-        before = store.main_pid()
-        os.kill(before, signal.SIGKILL)
-        store.await_serving()
-    until(lambda: store.status()["volumes"]["closed"] >= 3 and store.status()["scrub_pass"] is not None)
-    return store
+from drystone_testing.scrubbed_store import MIB, filled, said, scrub
 
 
 @pytest.fixture(scope="module")
@@ -111,35 +58,6 @@ def test_damage_is_exit_code_one_and_healed_damage_is_not(store: LiveStore) -> N
     assert document["began_now"] is True
     assert store.await_repaired(timeout=60)
     assert scrub(store, "start", "--watch").returncode == 0
-
-
-def test_a_pass_survives_its_process(tmp_path: Path) -> None:
-    """kill -9 of the background process, and of everything: the pass goes on where it was."""
-    live = filled(tmp_path / "store", DRYSTONE_STORAGE_SCRUB_RATE="128MiB")
-    try:
-        volumes = live.status()["volumes"]["closed"]
-        first = said(live, "start")
-        assert first["running"] and first["began_now"]
-        until(lambda: said(live, "status")["done"] >= 1)
-        before = said(live, "status")
-        assert before["running"] and (before["seconds_left"] > 0 or not before["done"])
-        killed = background(live)
-        assert killed is not None
-        os.kill(killed, signal.SIGKILL)
-        until(lambda: background(live) not in (None, killed))
-        until(lambda: live.status()["scrub_pass"] is not None)
-        after = said(live, "status")
-        assert after["running"] and after["began"] == before["began"] and after["done"] >= 1
-        live.kill_all()
-        live.start()
-        until(lambda: live.status()["scrub_pass"] is not None)
-        after = said(live, "status")
-        assert after["running"] and after["began"] == before["began"] and after["done"] >= 1
-        joined = said(live, "start", "--watch")
-        assert joined["began_now"] is False, "the one under way goes on, at once"
-        assert (joined["began"], joined["done"], joined["unclean"]) == (before["began"], volumes, 0)
-    finally:
-        live.stop()
 
 
 def test_without_a_store_it_is_exit_code_three(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from drystone_storage.world import real_world
 from drystone_testing.http_calls import Caller, StallingBody
 
 MIB = 1 << 20
-FLOOR_AGE = 6.0
-LONG = 32 * MIB
+FLOOR_AGE = 10.0
+LONG = 48 * MIB
 KEYS = ("HASTYCELLKEY", "hasty-cell-secret-key")
 
 
@@ -85,7 +85,7 @@ class HastyCell:
                 upkeep_pause=0.02,
                 sweep_after=0.1,
                 upload_looks=0.5,
-                upload_silence=2.0,
+                upload_silence=4.0,
             ),
         )
         await self.metadata.start()

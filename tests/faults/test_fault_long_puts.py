@@ -10,6 +10,7 @@ import pytest
 
 from drystone_testing.hasty_cell import FLOOR_AGE, LONG, MIB, HastyCell
 from drystone_testing.http_calls import StallingBody
+from drystone_testing.ledger import Record
 
 BODY = bytes(range(256)) * (LONG // 256)
 
@@ -30,7 +31,7 @@ async def until(true: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_process_killed_in_a_long_put_leaves_nothing_for_ever(tmp_path: Path) -> None:
+async def test_process_killed_in_a_long_put_leaves_nothing_for_ever(tmp_path: Path, record: Record) -> None:
     """The hidden upload is there after kill -9, nobody sees it, it ends after its bound, and its bytes are freed."""
     command = (sys.executable, "-m", "drystone_testing.hasty_cell", str(tmp_path))
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
@@ -63,6 +64,7 @@ async def test_process_killed_in_a_long_put_leaves_nothing_for_ever(tmp_path: Pa
 
         await until(freed)
         assert (await cell.caller.send("GET", "/bkt/long")).status == 404
+        record(killed=1, freed=reclaimer.progress.bytes_freed, rows_left=0)
     finally:
         await cell.stop()
 
