@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drystone_core.errors import Busy, Damaged
+from drystone_core.errors import Busy, Damaged, Unavailable
 from drystone_core.extents import PackedExtent, StripedExtent
 from drystone_core.formats.shard import RECORDS_AT, shard_name
 from drystone_core.ids import VolumeId
@@ -296,14 +296,26 @@ async def test_reads_survive_any_m_lost_disks(k: int, m: int) -> None:
         assert await rig.read([ref], 100, 4096) == body[100:4196]
 
 
-async def test_more_than_m_lost_disks_is_damaged_not_wrong() -> None:
-    """Never a wrong byte, never a short body."""
+async def test_more_than_m_disks_away_is_unavailable_not_wrong() -> None:
+    """Never a wrong byte, never a short body; the disks may come back, so nobody calls it damage."""
     rig = Rig(2, 1)
     appender = await rig.open()
     await rig.put(appender, 4096)
     fragment = rig.model[0][0].extents[0]
     assert isinstance(fragment, PackedExtent) and fragment.fragment == 0
     rig.reopen(lost=(0, 1))
+    with pytest.raises(Unavailable):
+        await rig.agree()
+
+
+async def test_more_than_m_rotten_fragments_are_damaged_not_wrong() -> None:
+    """All slots answer and too few verify: no disk that comes back could mend it."""
+    rig = Rig(2, 1)
+    appender = await rig.open()
+    await rig.put(appender, 4096)
+    fragment = rig.model[0][0].extents[0]
+    for slot in (0, 2):
+        rig.disk(slot).flip(shard_name(VolumeId(7), slot), (fragment.record + fragment.payload_at + 9) * 8)
     with pytest.raises(Damaged):
         await rig.agree()
 

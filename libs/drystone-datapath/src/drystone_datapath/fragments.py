@@ -222,7 +222,10 @@ class Fragments:
     async def _collect(
         self, volume: Volume, missing: int, record: int, reader: "Callable[[Slot], Buffer]"
     ) -> dict[int, Buffer]:
-        """k results of `reader` over the other slots; late ones are replaced by others, and waited for at last."""
+        """k results of `reader` over the other slots; late ones are replaced by others, and waited for at last.
+
+        Unavailable while slots that are away could still bring the k together, Damaged when they could not.
+        """
         k = volume.profile.k
         waiting = sorted(
             (
@@ -234,6 +237,7 @@ class Fragments:
         )
         good: dict[int, Buffer] = {}
         late: list[Slot] = []
+        away = volume.profile.slots - 1 - len(waiting)
         patient = False
         while len(good) < k:
             if not waiting:
@@ -251,9 +255,12 @@ class Fragments:
                     continue
                 if isinstance(result, TimeoutError):
                     late.append(slot)
+                away += isinstance(result, ConnectionError)
                 self._blame(volume, record, slot, result)
         if len(good) < k and late:
             raise Unavailable("too many disks answer late", record=str(record))
+        if len(good) < k <= len(good) + away:
+            raise Unavailable("too many disks are away", record=str(record))
         if len(good) < k:
             raise Damaged("fewer than k fragments of a stripe can be read", record=str(record), found=str(len(good)))
         return good
