@@ -27,6 +27,11 @@ class GatedFile:
             self._gate.wait(5)
         self._file.pwritev(buffers, offset, durable=durable)
 
+    def write_then_read(self, buffers: Sequence[Buffer], offset: int, into: memoryview, at: int) -> int:
+        if self._writes:
+            self._gate.wait(5)
+        return self._file.write_then_read(buffers, offset, into, at)
+
     def preadv(self, buffers: Sequence[memoryview], offset: int, *, nowait: bool = False) -> int:
         if nowait:
             raise BlockingIOError(errno.EAGAIN, "gated")

@@ -47,6 +47,11 @@ class DiskFile(Protocol):
         """Write at `offset`; with `durable` the bytes (and the size needed to read them) survive power loss on return."""
         ...
 
+    def write_then_read(self, buffers: Sequence[Buffer], offset: int, into: memoryview, at: int) -> int:
+        """Write durably, then fill `into` from `at`, with nothing of ours between; returns the bytes read. One call to
+        a disk far away."""
+        ...
+
     def preadv(self, buffers: Sequence[memoryview], offset: int, *, nowait: bool = False) -> int:
         """Fill the buffers; returns the bytes read, fewer only at end of file. `nowait`: BlockingIOError if it would block."""
         ...

@@ -323,8 +323,7 @@ def write_fenced(
     file: DiskFile, buffers: Sequence[Buffer], offset: int, probe: memoryview, monotonic: Callable[[], float]
 ) -> float:
     """On the lane: write durably, then look whether the slot was closed meanwhile (A1); when that was done."""
-    file.pwritev(buffers, offset, durable=True)
-    if file.preadv((probe,), CLOSE_FLAG_AT) != PROBE:
+    if file.write_then_read(buffers, offset, probe, CLOSE_FLAG_AT) != PROBE:
         raise OSError("the shard file ends before its close flag")
     if probe != _OPEN:
         raise SlotClosed("the slot carries the close flag")

@@ -95,6 +95,11 @@ class RealFile:
                 self._two_calls = True
                 self.pwritev(buffers, offset, durable=True)
 
+    def write_then_read(self, buffers: Sequence[Buffer], offset: int, into: memoryview, at: int) -> int:
+        """Write durably, then fill `into` from `at`; returns the bytes read."""
+        self.pwritev(buffers, offset, durable=True)
+        return self.preadv((into,), at)
+
     def _write_direct(self, buffers: Sequence[Buffer], offset: int) -> bool:
         """Whether all was written past the page cache; False when that cannot be: then nothing counts as written."""
         if self._direct == -1 or offset % _PAGE or not all(map(_whole_pages, buffers)):

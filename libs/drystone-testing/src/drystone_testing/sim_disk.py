@@ -236,6 +236,10 @@ class SimFile:
         if fault.error is not None:
             raise OSError(fault.error, "simulated", self._name)
 
+    def write_then_read(self, buffers: Sequence[Buffer], offset: int, into: memoryview, at: int) -> int:
+        self.pwritev(buffers, offset, durable=True)
+        return self.preadv((into,), at)
+
     def preadv(self, buffers: Sequence[memoryview], offset: int, *, nowait: bool = False) -> int:
         try:
             self._enter("preadv")

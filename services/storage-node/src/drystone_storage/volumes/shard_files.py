@@ -73,6 +73,9 @@ class CachedFile:
     def pwritev(self, buffers: Sequence[Buffer], offset: int, *, durable: bool) -> None:
         self._opened().pwritev(buffers, offset, durable=durable)
 
+    def write_then_read(self, buffers: Sequence[Buffer], offset: int, into: memoryview, at: int) -> int:
+        return self._opened().write_then_read(buffers, offset, into, at)
+
     def sync(self) -> None:
         self._opened().sync()
 
