@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from drystone_core.extents import BlobRef
+from drystone_core.extents import BlobRef, StripedExtent
 from drystone_core.ids import BlobId, BucketId, Key, Uid, UploadId, VersionId
 from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
 from drystone_core.mutations import Mutation, Outcome
@@ -172,5 +172,25 @@ class StorageService(Protocol):
         """Verified bytes of the concatenated blobs, in order, in chunks of at most 1 MiB; rebuilds what is missing.
 
         Raises Damaged before the first wrong byte would be yielded.
+        """
+        ...
+
+
+class StorageNodeService(StorageService, Protocol):
+    """A storage node as gateways on other hosts use it: they cut large blobs into pieces themselves."""
+
+    async def append_piece(
+        self,
+        header: BlobHeader,
+        *,
+        blob_id: BlobId,
+        piece_offset: int,
+        payload: Buffer,
+        trailer: bytes = b"",
+        last: bool = False,
+    ) -> StripedExtent:
+        """One piece (at most PIECE_LIMIT bytes) as one stripe, durable on all slots when it returns.
+
+        `payload` may be changed afterwards. Raises Busy, Unavailable.
         """
         ...

@@ -7,17 +7,19 @@ Invariants
   N3  Retries are bounded; then Unavailable. Reads go on whatever happens to writes.
 """
 
+import asyncio
 import errno
 import logging
 from collections.abc import AsyncIterator, Awaitable, Generator, Sequence
 from typing import Any
 
 from drystone_core.cell import DiskStatus, NodeStatus
-from drystone_core.errors import Unavailable
+from drystone_core.errors import DrystoneError, Unavailable
 from drystone_core.extents import BlobRef, StripedExtent
-from drystone_core.ids import make_blob_id, volume_text
+from drystone_core.ids import BlobId, make_blob_id, volume_text
+from drystone_core.ports import Buffer
 from drystone_core.services import BlobHeader, BlobWriter, ReadChunk, SmallBlob
-from drystone_datapath.buffers import PIECE_BYTES, READ_BYTES, BufferPool
+from drystone_datapath.buffers import PIECE_BYTES, READ_BYTES, BufferPool, PooledBuffer
 from drystone_datapath.codec import Codecs
 from drystone_datapath.faults import DamagedFragment, VolumeBroken, VolumeUnusable
 from drystone_datapath.pack import Piece
@@ -38,6 +40,8 @@ from drystone_storage.world import World
 
 log = logging.getLogger(__name__)
 _TICK = 0.25
+_PATIENCE = 10.0
+"""Seconds a piece waits for a buffer."""
 _OTHER_FILES = 512
 """Of the files the process may open, kept for connections, journals and the open volumes."""
 
@@ -172,6 +176,45 @@ class StorageNode:
             sink=self._append_piece,
             pool=self._piece_pool,
         )
+
+    async def append_piece(
+        self,
+        header: BlobHeader,
+        *,
+        blob_id: BlobId,
+        piece_offset: int,
+        payload: Buffer,
+        trailer: bytes = b"",
+        last: bool = False,
+    ) -> StripedExtent:
+        """One piece that came from a gateway elsewhere, as one stripe, durable on all slots."""
+        if self._draining:
+            raise Unavailable("the storage node is stopping")
+        buffer = await self._piece_pool.acquire(_PATIENCE)
+        length = len(payload)
+        buffer.view[:length] = payload
+        piece = Piece(
+            header=header, blob_id=blob_id, offset=piece_offset, view=buffer.view, length=length, trailer=trailer,
+            last=last,
+        )  # fmt: skip
+        # In a task of its own: a caller that goes away leaves disk calls that read the buffer.
+        stored = await asyncio.shield(self._world.background.once("append.piece", self._append_from(piece, buffer)))
+        if isinstance(stored, DrystoneError):
+            raise stored
+        extent: StripedExtent = stored
+        return extent
+
+    async def _append_from(self, piece: Piece, buffer: PooledBuffer) -> StripedExtent | DrystoneError:
+        """A refusal is an answer here, not a failed task."""
+        try:
+            return await self._append_piece(piece)
+        except DrystoneError as error:
+            return error
+        finally:
+            if piece.tainted:
+                buffer.discard()
+            else:
+                buffer.release()
 
     def read(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]:
         """Verified bytes in chunks of at most 1 MiB."""

@@ -51,6 +51,24 @@ def name_value(message: blobs_pb2.BlobName) -> BlobName:
     )
 
 
+def striped_message(extent: StripedExtent) -> blobs_pb2.StripedExtent:
+    """To the wire."""
+    return blobs_pb2.StripedExtent(
+        volume=extent.volume,
+        record=extent.record,
+        stride=extent.stride,
+        count=extent.count,
+        payload_at=extent.payload_at,
+        fragment_length=extent.fragment_length,
+        piece=extent.piece,
+    )
+
+
+def striped_value(s: blobs_pb2.StripedExtent) -> StripedExtent:
+    """From the wire."""
+    return StripedExtent(VolumeId(s.volume), s.record, s.stride, s.count, s.payload_at, s.fragment_length, s.piece)
+
+
 def _extent_message(extent: Extent) -> blobs_pb2.Extent:
     if isinstance(extent, PackedExtent):
         packed = blobs_pb2.PackedExtent(
@@ -63,16 +81,7 @@ def _extent_message(extent: Extent) -> blobs_pb2.Extent:
             crc=extent.crc,
         )
         return blobs_pb2.Extent(packed=packed)
-    striped = blobs_pb2.StripedExtent(
-        volume=extent.volume,
-        record=extent.record,
-        stride=extent.stride,
-        count=extent.count,
-        payload_at=extent.payload_at,
-        fragment_length=extent.fragment_length,
-        piece=extent.piece,
-    )
-    return blobs_pb2.Extent(striped=striped)
+    return blobs_pb2.Extent(striped=striped_message(extent))
 
 
 def _extent_value(message: blobs_pb2.Extent) -> Extent:
@@ -81,6 +90,5 @@ def _extent_value(message: blobs_pb2.Extent) -> Extent:
         e = message.packed
         return PackedExtent(VolumeId(e.volume), e.record, e.payload_at, e.fragment, e.position, e.length, e.crc)
     if form == "striped":
-        s = message.striped
-        return StripedExtent(VolumeId(s.volume), s.record, s.stride, s.count, s.payload_at, s.fragment_length, s.piece)
+        return striped_value(message.striped)
     raise Refused(ErrorCode.INVALID_ARGUMENT, "an extent has a form of a newer release")

@@ -10,14 +10,20 @@ import grpc
 from drystone.storage.v1 import storage_pb2 as pb
 from drystone.storage.v1 import storage_pb2_grpc
 from drystone_core.cell import DiskStatus, NodeStatus
-from drystone_core.extents import BlobRef
-from drystone_core.services import ReadChunk, SmallBlob
+from drystone_core.extents import BlobRef, StripedExtent
+from drystone_core.ids import BlobId
+from drystone_core.ports import Buffer
+from drystone_core.services import BlobHeader, ReadChunk, SmallBlob
 from drystone_runtime.background import Background
-from drystone_runtime.rpc.blob_messages import blob_messages, blob_value
+from drystone_runtime.rpc.blob_messages import blob_messages, blob_value, striped_value
 from drystone_runtime.rpc.channel import stream, unary
 from drystone_runtime.rpc.coalesce import Coalescer
 from drystone_runtime.rpc.status import from_detail
 
+SHORT_BYTES = 256 * 1024
+"""Bytes of a short range at most."""
+SHORT_RANGES = 64
+"""In one call."""
 _KINDS = (pb.BLOB_KIND_DATA, pb.BLOB_KIND_MANIFEST, pb.BLOB_KIND_NAME, pb.BLOB_KIND_CHECKPOINT)
 _STATES: Mapping[int, str] = MappingProxyType(
     {
@@ -36,6 +42,9 @@ class RpcStorage:
         """`timeout`: seconds a call (a whole read) may take."""
         self._stub = storage_pb2_grpc.StorageServiceStub(channel)
         self._timeout = timeout
+        self._shorts: Coalescer[pb.ShortRange, bytes] = Coalescer(
+            send=self._read_all, background=background, batch=SHORT_RANGES
+        )
         self._appends: Coalescer[SmallBlob, BlobRef] = Coalescer(
             send=self._append_all, background=background, batch=128
         )
@@ -43,6 +52,37 @@ class RpcStorage:
     def append(self, blob: SmallBlob) -> "asyncio.Future[BlobRef]":
         """Durable on all slots when done."""
         return self._appends.submit(blob)
+
+    async def append_piece(
+        self,
+        header: BlobHeader,
+        *,
+        blob_id: BlobId,
+        piece_offset: int,
+        payload: Buffer,
+        trailer: bytes = b"",
+        last: bool = False,
+    ) -> StripedExtent:
+        """One piece of a large blob (at most 8 MiB), one stripe, durable on all slots."""
+        request = pb.AppendPieceRequest(
+            bucket_id=header.bucket_id,
+            key=header.key,
+            uid=header.uid,
+            part=header.part,
+            offset=header.offset,
+            kind=_KINDS[header.kind],
+            blob_id=blob_id,
+            piece_offset=piece_offset,
+            trailer=trailer,
+            last=last,
+            payload=bytes(payload),
+        )
+        answer: pb.AppendPieceResponse = await unary(self._stub.AppendPiece, request, timeout=self._timeout)
+        return striped_value(answer.extent)
+
+    def read_short(self, blobs: Sequence[BlobRef], start: int, length: int) -> "asyncio.Future[bytes]":
+        """Verified bytes of a range of at most SHORT_BYTES; concurrent calls travel together."""
+        return self._shorts.submit(pb.ShortRange(blobs=blob_messages(blobs), start=start, length=length))
 
     async def read(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]:
         """Verified bytes in order."""
@@ -70,6 +110,15 @@ class RpcStorage:
             closed_volumes=answer.closed_volumes,
             degraded_volumes=answer.degraded_volumes,
         )
+
+    async def _read_all(self, batch: Sequence[pb.ShortRange]) -> list[bytes | BaseException]:
+        answer: pb.ReadShortResponse = await unary(
+            self._stub.ReadShort, pb.ReadShortRequest(ranges=batch), timeout=self._timeout
+        )
+        return [
+            result.bytes if result.WhichOneof("outcome") == "bytes" else from_detail(result.error)
+            for result in answer.results
+        ]
 
     async def _append_all(self, batch: Sequence[SmallBlob]) -> list[BlobRef | BaseException]:
         items = [

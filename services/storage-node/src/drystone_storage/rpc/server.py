@@ -12,12 +12,13 @@ from drystone.storage.v1 import storage_pb2 as pb
 from drystone.storage.v1 import storage_pb2_grpc
 from drystone_core.cell import NodeStatus
 from drystone_core.errors import DrystoneError, ErrorCode, Refused
-from drystone_core.extents import PACK_LIMIT, BlobRef
-from drystone_core.ids import BucketId, Key, Uid
-from drystone_core.services import BlobHeader, SmallBlob, StorageService
-from drystone_runtime.rpc.blob_messages import blob_message, blob_values
+from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, BlobRef
+from drystone_core.ids import BlobId, BucketId, Key, Uid
+from drystone_core.services import BlobHeader, SmallBlob, StorageNodeService
+from drystone_runtime.rpc.blob_messages import blob_message, blob_values, striped_message
 from drystone_runtime.rpc.server import RpcService
 from drystone_runtime.rpc.status import to_detail
+from drystone_runtime.rpc.storage_client import SHORT_BYTES, SHORT_RANGES
 
 SERVICE = "drystone.storage.v1.StorageService"
 ITEMS = 1024
@@ -38,7 +39,7 @@ _STATES: Mapping[str, pb.DiskState] = MappingProxyType(
 )
 
 
-def storage_service(storage: StorageService, status: Callable[[], Awaitable[NodeStatus]]) -> RpcService:
+def storage_service(storage: StorageNodeService, status: Callable[[], Awaitable[NodeStatus]]) -> RpcService:
     """What an RpcServer registers."""
     servicer = _Servicer(storage, status)
     return RpcService(
@@ -48,7 +49,7 @@ def storage_service(storage: StorageService, status: Callable[[], Awaitable[Node
 
 
 class _Servicer(storage_pb2_grpc.StorageServiceServicer):
-    def __init__(self, storage: StorageService, status: Callable[[], Awaitable[NodeStatus]]) -> None:
+    def __init__(self, storage: StorageNodeService, status: Callable[[], Awaitable[NodeStatus]]) -> None:
         self._storage = storage
         self._status = status
 
@@ -69,6 +70,47 @@ class _Servicer(storage_pb2_grpc.StorageServiceServicer):
     async def _append(self, item: pb.AppendItem) -> BlobRef:
         """One item: its refusal is its own."""
         return await self._storage.append(_blob(item))
+
+    async def AppendPiece(
+        self, request: pb.AppendPieceRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.AppendPieceResponse:
+        if len(request.payload) > PIECE_LIMIT:
+            raise Refused(ErrorCode.ENTITY_TOO_LARGE, f"a piece has at most {PIECE_LIMIT} bytes")
+        extent = await self._storage.append_piece(
+            _header(request),
+            blob_id=BlobId(request.blob_id),
+            piece_offset=request.piece_offset,
+            payload=request.payload,
+            trailer=request.trailer,
+            last=request.last,
+        )
+        return pb.AppendPieceResponse(extent=striped_message(extent))
+
+    async def ReadShort(
+        self, request: pb.ReadShortRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ReadShortResponse:
+        if len(request.ranges) > SHORT_RANGES or any(one.length > SHORT_BYTES for one in request.ranges):
+            raise Refused(
+                ErrorCode.INVALID_ARGUMENT, f"at most {SHORT_RANGES} ranges of {SHORT_BYTES} bytes are read at once"
+            )
+        if len(request.ranges) == 1:
+            return pb.ReadShortResponse(results=[await self._short(request.ranges[0])])
+        return pb.ReadShortResponse(results=await asyncio.gather(*(self._short(one) for one in request.ranges)))
+
+    async def _short(self, one: pb.ShortRange) -> pb.ShortResult:
+        """One range: its refusal is its own."""
+        blobs = blob_values(one.blobs)
+        now = self._storage.read_now(blobs, one.start, one.length)
+        if now is not None:
+            return pb.ShortResult(bytes=bytes(now))
+        found = bytearray()
+        try:
+            async for chunk in self._storage.read(blobs, one.start, one.length):
+                found += chunk.data
+                chunk.release()
+        except DrystoneError as error:
+            return pb.ShortResult(error=to_detail(error))
+        return pb.ShortResult(bytes=bytes(found))
 
     async def Read(
         self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -104,12 +146,16 @@ class _Servicer(storage_pb2_grpc.StorageServiceServicer):
 
 
 def _blob(item: pb.AppendItem) -> SmallBlob:
+    if len(item.payload) > PACK_LIMIT:
+        raise Refused(ErrorCode.ENTITY_TOO_LARGE, f"at most {PACK_LIMIT} bytes are appended in one message")
+    return SmallBlob(header=_header(item), payload=item.payload, trailer=item.trailer)
+
+
+def _header(item: pb.AppendItem | pb.AppendPieceRequest) -> BlobHeader:
     kind = _KINDS.get(item.kind)
     if kind is None:
         raise Refused(ErrorCode.INVALID_ARGUMENT, "an append names no kind of blob")
-    if len(item.payload) > PACK_LIMIT:
-        raise Refused(ErrorCode.ENTITY_TOO_LARGE, f"at most {PACK_LIMIT} bytes are appended in one message")
-    header = BlobHeader(
+    return BlobHeader(
         bucket_id=BucketId(item.bucket_id),
         key=Key(item.key),
         uid=Uid(item.uid),
@@ -117,4 +163,3 @@ def _blob(item: pb.AppendItem) -> SmallBlob:
         offset=item.offset,
         kind=kind,
     )
-    return SmallBlob(header=header, payload=item.payload, trailer=item.trailer)

@@ -73,6 +73,68 @@ class AppendResponse(_message.Message):
     results: _containers.RepeatedCompositeFieldContainer[AppendResult]
     def __init__(self, results: _Optional[_Iterable[_Union[AppendResult, _Mapping]]] = ...) -> None: ...
 
+class AppendPieceRequest(_message.Message):
+    __slots__ = ("bucket_id", "key", "uid", "part", "offset", "kind", "blob_id", "piece_offset", "trailer", "last", "payload")
+    BUCKET_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    BLOB_ID_FIELD_NUMBER: _ClassVar[int]
+    PIECE_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TRAILER_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    bucket_id: int
+    key: bytes
+    uid: bytes
+    part: int
+    offset: int
+    kind: BlobKind
+    blob_id: bytes
+    piece_offset: int
+    trailer: bytes
+    last: bool
+    payload: bytes
+    def __init__(self, bucket_id: _Optional[int] = ..., key: _Optional[bytes] = ..., uid: _Optional[bytes] = ..., part: _Optional[int] = ..., offset: _Optional[int] = ..., kind: _Optional[_Union[BlobKind, str]] = ..., blob_id: _Optional[bytes] = ..., piece_offset: _Optional[int] = ..., trailer: _Optional[bytes] = ..., last: _Optional[bool] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class AppendPieceResponse(_message.Message):
+    __slots__ = ("extent",)
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    extent: _blobs_pb2.StripedExtent
+    def __init__(self, extent: _Optional[_Union[_blobs_pb2.StripedExtent, _Mapping]] = ...) -> None: ...
+
+class ShortRange(_message.Message):
+    __slots__ = ("blobs", "start", "length")
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    blobs: _containers.RepeatedCompositeFieldContainer[_blobs_pb2.BlobRef]
+    start: int
+    length: int
+    def __init__(self, blobs: _Optional[_Iterable[_Union[_blobs_pb2.BlobRef, _Mapping]]] = ..., start: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+
+class ReadShortRequest(_message.Message):
+    __slots__ = ("ranges",)
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    ranges: _containers.RepeatedCompositeFieldContainer[ShortRange]
+    def __init__(self, ranges: _Optional[_Iterable[_Union[ShortRange, _Mapping]]] = ...) -> None: ...
+
+class ShortResult(_message.Message):
+    __slots__ = ("bytes", "error")
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    bytes: bytes
+    error: _errors_pb2.ErrorDetail
+    def __init__(self, bytes: _Optional[bytes] = ..., error: _Optional[_Union[_errors_pb2.ErrorDetail, _Mapping]] = ...) -> None: ...
+
+class ReadShortResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[ShortResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[ShortResult, _Mapping]]] = ...) -> None: ...
+
 class ReadRequest(_message.Message):
     __slots__ = ("blobs", "start", "length")
     BLOBS_FIELD_NUMBER: _ClassVar[int]

@@ -40,6 +40,16 @@ class StorageServiceStub:
                 request_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.AppendRequest.SerializeToString,
                 response_deserializer=drystone_dot_storage_dot_v1_dot_storage__pb2.AppendResponse.FromString,
                 _registered_method=True)
+        self.AppendPiece = channel.unary_unary(
+                '/drystone.storage.v1.StorageService/AppendPiece',
+                request_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.AppendPieceRequest.SerializeToString,
+                response_deserializer=drystone_dot_storage_dot_v1_dot_storage__pb2.AppendPieceResponse.FromString,
+                _registered_method=True)
+        self.ReadShort = channel.unary_unary(
+                '/drystone.storage.v1.StorageService/ReadShort',
+                request_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.ReadShortRequest.SerializeToString,
+                response_deserializer=drystone_dot_storage_dot_v1_dot_storage__pb2.ReadShortResponse.FromString,
+                _registered_method=True)
         self.Read = channel.unary_stream(
                 '/drystone.storage.v1.StorageService/Read',
                 request_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.ReadRequest.SerializeToString,
@@ -59,6 +69,20 @@ class StorageServiceServicer:
     def Append(self, request, context):
         """Appends many small blobs; answers when each is durable on all slots, or says why not. Idempotency: a repeated append makes
         new blobs; unnamed ones are swept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AppendPiece(self, request, context):
+        """Appends one piece of a large blob: one stripe, durable on all slots before the answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadShort(self, request, context):
+        """Many short ranges at once, each verified; each refusal is its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +109,16 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.Append,
                     request_deserializer=drystone_dot_storage_dot_v1_dot_storage__pb2.AppendRequest.FromString,
                     response_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.AppendResponse.SerializeToString,
+            ),
+            'AppendPiece': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppendPiece,
+                    request_deserializer=drystone_dot_storage_dot_v1_dot_storage__pb2.AppendPieceRequest.FromString,
+                    response_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.AppendPieceResponse.SerializeToString,
+            ),
+            'ReadShort': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadShort,
+                    request_deserializer=drystone_dot_storage_dot_v1_dot_storage__pb2.ReadShortRequest.FromString,
+                    response_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.ReadShortResponse.SerializeToString,
             ),
             'Read': grpc.unary_stream_rpc_method_handler(
                     servicer.Read,
@@ -125,6 +159,60 @@ class StorageService:
             '/drystone.storage.v1.StorageService/Append',
             drystone_dot_storage_dot_v1_dot_storage__pb2.AppendRequest.SerializeToString,
             drystone_dot_storage_dot_v1_dot_storage__pb2.AppendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendPiece(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.storage.v1.StorageService/AppendPiece',
+            drystone_dot_storage_dot_v1_dot_storage__pb2.AppendPieceRequest.SerializeToString,
+            drystone_dot_storage_dot_v1_dot_storage__pb2.AppendPieceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadShort(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.storage.v1.StorageService/ReadShort',
+            drystone_dot_storage_dot_v1_dot_storage__pb2.ReadShortRequest.SerializeToString,
+            drystone_dot_storage_dot_v1_dot_storage__pb2.ReadShortResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The storage nodes of a cell as one StorageService: the form that gateways on other hosts use.
+
+Invariants
+  C1  An append goes to one node; when that cannot be reached or cannot write, to another, as a new blob: what the first
+      may have stored is never named (R7).
+  C2  A read goes on at another node from where it stopped: the bytes handed out are exactly those asked for.
+  C3  At most `tries` nodes are asked for one append or one read; what a node says of the blob itself (Damaged, Refused) is
+      passed on at once.
+  C4  Memory: the pool's piece buffers, and what the short reads and appends under way hold.
+Nodes that failed lately are asked last; the others in turn, so that load spreads. Appends prefer near nodes.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from drystone_core.errors import ErrorCode, Unavailable
+from drystone_core.extents import BlobRef, StripedExtent
+from drystone_core.ids import BlobId, make_blob_id
+from drystone_core.ports import Buffer, Clock, Entropy
+from drystone_core.services import BlobHeader, BlobWriter, ReadChunk, SmallBlob
+from drystone_datapath.buffers import PIECE_BYTES, BufferPool
+from drystone_datapath.pack import Piece
+from drystone_datapath.write import StripedWriter
+
+SHORT = 256 * 1024
+"""Bytes up to which a read travels with others in one call."""
+
+
+class NodeClient(Protocol):
+    """One storage node far away."""
+
+    def append(self, blob: SmallBlob) -> Awaitable[BlobRef]: ...
+
+    async def append_piece(
+        self, header: BlobHeader, *, blob_id: BlobId, piece_offset: int, payload: Buffer, trailer: bytes, last: bool
+    ) -> StripedExtent: ...
+
+    def read_short(self, blobs: Sequence[BlobRef], start: int, length: int) -> Awaitable[bytes]: ...
+
+    def read(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]: ...
+
+
+@dataclass(slots=True, eq=False)
+class CellNode:
+    """A storage node as a gateway sees it."""
+
+    name: str
+    client: NodeClient
+    near: bool = False
+    """On this host or in this zone."""
+    avoid_until: float = float("-inf")
+    """It failed a call lately (monotonic)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellStorageSettings:
+    """Limits."""
+
+    tries: int = 3
+    avoid: float = 2.0
+    """Seconds a node that failed is asked last."""
+    piece_buffers: int = 16
+
+
+class CellStorage:
+    """StorageService over the nodes `nodes()` tells at each call."""
+
+    def __init__(
+        self,
+        *,
+        nodes: Callable[[], Sequence[CellNode]],
+        clock: Clock,
+        entropy: Entropy,
+        settings: CellStorageSettings | None = None,
+    ) -> None:
+        self._nodes, self._clock, self._entropy = nodes, clock, entropy
+        self._settings = settings or CellStorageSettings()
+        self._pieces = BufferPool(size=PIECE_BYTES, count=self._settings.piece_buffers)
+        self._turn = 0
+
+    async def append(self, blob: SmallBlob) -> BlobRef:
+        """Durable on all slots when it returns."""
+        failure: Unavailable | None = None
+        for node in self._in_order(near=True):
+            try:
+                return await node.client.append(blob)
+            except Unavailable as error:
+                failure = self._failed(node, error)
+        raise failure or Unavailable("no storage node is known")
+
+    def writer(self, header: BlobHeader, *, expected: int) -> BlobWriter:
+        """For a large blob: its pieces are cut here, each is appended by one node."""
+        return StripedWriter(
+            header=header,
+            blob_id=make_blob_id(self._clock.wall_us(), self._entropy.token(8)),
+            expected=expected,
+            sink=self._append_piece,
+            pool=self._pieces,
+        )
+
+    def read_now(self, blobs: Sequence[BlobRef], start: int, length: int) -> Buffer | None:
+        """Nothing far away can be had without waiting."""
+        return None
+
+    async def read(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]:
+        """Verified bytes in order; continued at another node when one goes away."""
+        done = 0
+        failure: Unavailable | None = None
+        for node in self._in_order():
+            try:
+                if length - done <= SHORT:
+                    data = await node.client.read_short(blobs, start + done, length - done)
+                    yield ReadChunk(memoryview(data), _nothing)
+                    return
+                async for chunk in node.client.read(blobs, start + done, length - done):
+                    done += len(chunk.data)
+                    yield chunk
+                if done == length:
+                    return
+                failure = self._failed(node, Unavailable("the storage node ended a read early"))
+            except Unavailable as error:
+                failure = self._failed(node, error)
+        raise failure or Unavailable("no storage node is known")
+
+    async def _append_piece(self, piece: Piece) -> StripedExtent:
+        failure: Unavailable | None = None
+        for node in self._in_order(near=True):
+            try:
+                return await node.client.append_piece(
+                    piece.header,
+                    blob_id=piece.blob_id,
+                    piece_offset=piece.offset,
+                    payload=piece.view[: piece.length],
+                    trailer=piece.trailer,
+                    last=piece.last,
+                )
+            except Unavailable as error:
+                failure = self._failed(node, error)
+        raise failure or Unavailable("no storage node is known")
+
+    def _in_order(self, *, near: bool = False) -> list[CellNode]:
+        """Whom to ask: in turn, near ones first for appends, those that failed lately last."""
+        nodes = list(self._nodes())
+        if not nodes:
+            return []
+        self._turn = (self._turn + 1) % len(nodes)
+        now = self._clock.monotonic()
+        turned = nodes[self._turn :] + nodes[: self._turn]
+        turned.sort(key=lambda node: (node.avoid_until > now, near and not node.near))
+        return turned[: self._settings.tries]
+
+    def _failed(self, node: CellNode, error: Unavailable) -> Unavailable:
+        if error.code is not ErrorCode.INSUFFICIENT_STORAGE:
+            node.avoid_until = self._clock.monotonic() + self._settings.avoid
+        return error
+
+
+def _nothing() -> None:
+    """Bytes of a message need no giving back."""
