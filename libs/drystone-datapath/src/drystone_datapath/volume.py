@@ -5,7 +5,7 @@ Invariants
   V1  Only the owner appends, only while OPEN; each offset of a volume is written at most once.
   V2  An append is acknowledged only when all k+m slots are durable; the first failure or lateness closes the volume.
   V3  A closed volume is never appended to; nothing is ever truncated.
-States  OPEN --close--> CLOSED --retire--> RETIRED
+States  OPEN --close--> CLOSED --retire--> RETIRED;  ELSEWHERE (open, another node appends) --closed there--> CLOSED
 """
 
 from collections.abc import Callable
@@ -51,6 +51,8 @@ class Slot:
 
 class VolumeState(StrEnum):
     OPEN = "open"
+    ELSEWHERE = "elsewhere"
+    """Another node appends to it: read here, and left alone otherwise."""
     CLOSED = "closed"
     RETIRED = "retired"
 

@@ -33,6 +33,7 @@ from drystone_storage.freeing import Freer
 from drystone_storage.healing import Healer
 from drystone_storage.scrubbing import Scrubs
 from drystone_storage.settings import StorageSettings
+from drystone_storage.volumes.claims import SoleNode, VolumeClaims
 from drystone_storage.volumes.open_volumes import LatenessCap, OpenVolumes
 from drystone_storage.volumes.opening import VolumeOpener
 from drystone_storage.volumes.registry import Bad, LoadReport, SlotPlace, VolumeRegistry
@@ -46,20 +47,20 @@ _OTHER_FILES = 512
 """Of the files the process may open, kept for connections, journals and the open volumes."""
 
 
-def build(settings: StorageSettings, world: World) -> "StorageNode":
-    """A node that has touched nothing yet; `start()` opens its disks."""
-    return StorageNode(settings=settings, world=world)
+def build(settings: StorageSettings, world: World, claims: VolumeClaims | None = None) -> "StorageNode":
+    """A node that has touched nothing yet; `start()` opens its disks. Without `claims` it has them for itself."""
+    return StorageNode(settings=settings, world=world, claims=claims or SoleNode())
 
 
 class StorageNode:
     """StorageService in the same process."""
 
-    def __init__(self, *, settings: StorageSettings, world: World) -> None:
-        self._settings, self._world = settings, world
+    def __init__(self, *, settings: StorageSettings, world: World, claims: VolumeClaims) -> None:
+        self._settings, self._world, self._claims = settings, world, claims
         self.codecs = Codecs()
         share = (world.open_files - _OTHER_FILES) // max(1, len(settings.paths))
         self.registry = VolumeRegistry(
-            lanes=world.lanes, clock=world.clock, open_files=max(16, min(settings.open_files, share))
+            lanes=world.lanes, clock=world.clock, claims=claims, open_files=max(16, min(settings.open_files, share))
         )
         self.watch = DiskWatch(
             lanes=world.lanes,
@@ -73,6 +74,7 @@ class StorageNode:
             watch=self.watch,
             registry=self.registry,
             codecs=self.codecs,
+            claims=claims,
             settings=settings.open,
             append=settings.append,
         )
@@ -277,6 +279,7 @@ class StorageNode:
             registry=self.registry,
             watch=self.watch,
             cap=cap,
+            claims=self._claims,
             settings=self._settings.open,
             volume_limit=self._settings.append.volume_limit,
         )

@@ -23,6 +23,7 @@ from drystone_datapath.faults import SlotClosed
 from drystone_datapath.volume import DiskState, DiskUnit, Volume
 from drystone_storage.disks.watch import DiskWatch
 from drystone_storage.settings import OpenSettings
+from drystone_storage.volumes.claims import VolumeClaims
 from drystone_storage.volumes.opening import VolumeOpener
 from drystone_storage.volumes.registry import VolumeRegistry
 from drystone_storage.world import World
@@ -63,11 +64,12 @@ class OpenVolumes:
         registry: VolumeRegistry,
         watch: DiskWatch,
         cap: LatenessCap,
+        claims: VolumeClaims,
         settings: OpenSettings,
         volume_limit: int,
     ) -> None:
         self._name, self._world, self._opener = name, world, opener
-        self._registry, self._watch, self._cap = registry, watch, cap
+        self._registry, self._watch, self._cap, self._claims = registry, watch, cap, claims
         self._settings, self._limit = settings, volume_limit
         self.current: Appender | None = None
         self._spare: Volume | None = None
@@ -204,6 +206,7 @@ class OpenVolumes:
                 extra={"volume": volume_text(volume.volume_id), "slots": sorted(failed)},
             )
         self._registry.settle(volume)
+        await self._claims.release(volume.volume_id)
 
     def _broke(self, volume: Volume, failures: Mapping[int, BaseException]) -> None:
         """The appender's word that the volume acknowledges nothing more."""

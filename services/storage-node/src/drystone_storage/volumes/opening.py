@@ -2,6 +2,7 @@
 """Opening volumes: a disk set chosen by placement, files made on it, other disks when one refuses.
 
 Invariants
+  O0  A volume is claimed before the first file of it is made; a claim without a volume is given back.
   O1  A volume is appended to only after all its k+m headers are durable (datapath F1).
   O2  A disk that refused is told to the watch and left out of the next try.
   O3  Too few disks is Unavailable; too few only for want of space is Unavailable with InsufficientStorage.
@@ -21,6 +22,7 @@ from drystone_datapath.volume import DiskUnit, Volume
 from drystone_datapath.volume_files import create_volume
 from drystone_storage.disks.watch import DiskWatch
 from drystone_storage.settings import OpenSettings
+from drystone_storage.volumes.claims import VolumeClaims
 from drystone_storage.volumes.registry import VolumeRegistry
 from drystone_storage.world import World
 
@@ -39,10 +41,11 @@ class VolumeOpener:
         watch: DiskWatch,
         registry: VolumeRegistry,
         codecs: Codecs,
+        claims: VolumeClaims,
         settings: OpenSettings,
         append: AppendSettings,
     ) -> None:
-        self._world, self._watch, self._registry = world, watch, registry
+        self._world, self._watch, self._registry, self._claims = world, watch, registry, claims
         self._codecs, self._settings, self._append = codecs, settings, append
         self.profile = Profile(1, 0)
         """The store's; set when its disks are opened."""
@@ -54,6 +57,7 @@ class VolumeOpener:
             placement = self._place(refused)
             units = [watched.unit for disk_id in placement.disks if (watched := self._watch.get(disk_id))]
             volume_id = VolumeId(int.from_bytes(self._world.entropy.token(8), "big"))
+            await self._claims.claim(volume_id, placement.profile, placement.disks)
             try:
                 volume = await create_volume(
                     volume_id=volume_id,
@@ -65,6 +69,7 @@ class VolumeOpener:
                     deadline=self._settings.create_deadline,
                 )
             except VolumeBroken as broken:
+                await self._claims.release(volume_id)
                 for slot, error in broken.failures.items():
                     self._watch.failed(units[slot], error)
                     refused.append(units[slot].disk_id)

@@ -2,7 +2,8 @@
 """All volumes of this node by id: what readers look up, what restart finds again.
 
 Invariants
-  R1  A volume found on disk is CLOSED: every slot at hand gets its close flag before anything else happens to it (R3).
+  R1  A volume found on disk that no other living node claims is CLOSED: every slot at hand gets its close flag before
+      anything else happens to it (R3). A claimed one is ELSEWHERE: read, never touched.
   R2  Nothing is truncated or deleted here except shard files of volumes known to be retired.
   R3  Two shard files of one slot: the rebuilt one (met first, when others are known) is used, the other is left alone
       and reported.
@@ -13,16 +14,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from drystone_core.errors import Damaged
+from drystone_core.errors import Damaged, Unavailable
 from drystone_core.formats.shard import shard_name
 from drystone_core.ids import DiskId, VolumeId, volume_text
 from drystone_core.ports import Clock, Lanes
 from drystone_datapath.volume import DiskState, DiskUnit, Slot, Volume, VolumeState
 from drystone_datapath.volume_files import OpenedShard, assemble_volume, write_close_flags
+from drystone_storage.volumes.claims import VolumeClaims
 from drystone_storage.volumes.shard_files import (
     CachedFile,
     FileCache,
     Listing,
+    find_shards,
     list_shards,
     note_retired,
     remove_shard,
@@ -30,6 +33,7 @@ from drystone_storage.volumes.shard_files import (
 
 log = logging.getLogger(__name__)
 _LOAD_SECONDS = 60.0
+_FIND_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,8 @@ class LoadReport:
 class VolumeRegistry:
     """The node's volumes; implements VolumeMap."""
 
-    def __init__(self, *, lanes: Lanes, clock: Clock, open_files: int = 512) -> None:
-        self._lanes, self._clock, self._open_files = lanes, clock, open_files
+    def __init__(self, *, lanes: Lanes, clock: Clock, claims: VolumeClaims, open_files: int = 512) -> None:
+        self._lanes, self._clock, self._claims, self._open_files = lanes, clock, claims, open_files
         self._volumes: dict[VolumeId, Volume] = {}
         self.get = self._volumes.get
         """The dict's own method: a look-up on the read path is one C call."""
@@ -106,10 +110,61 @@ class VolumeRegistry:
         self._take_in_headless(listings)
         # A damaged file of a volume nobody knows is what a cut creation leaves: reported, not a wound.
         self.bad = {at: bad for at, bad in self.bad.items() if at.volume in self._volumes}
-        for volume in left_open:
-            await write_close_flags(volume, lanes=self._lanes, clock=self._clock)
-        report.left_open, report.volumes = left_open, len(self._volumes)
+        report.left_open, report.volumes = await self._close_abandoned(left_open), len(self._volumes)
         return report
+
+    async def find(self, volume_id: VolumeId, units: Sequence[DiskUnit]) -> Volume | None:
+        """Look for one volume's files on these disks: one that another node made, or whose slots moved. None: not there."""
+        calls = [(unit.lane, partial(find_shards, unit.disk, volume_id, self._cache(unit))) for unit in units]
+        results = await self._lanes.scatter(calls, deadline=self._clock.monotonic() + _FIND_SECONDS)
+        listings = [
+            (unit, result) for unit, result in zip(units, results, strict=True) if not isinstance(result, BaseException)
+        ]
+        self.retired |= {volume_id for _, listing in listings if volume_id in listing.retired}
+        if volume_id in self.retired:
+            self._volumes.pop(volume_id, None)
+            return None
+        before = self._volumes.get(volume_id)
+        if before is not None and before.state is not VolumeState.OPEN:
+            self._forget_moved(before, listings)
+        await self._close_abandoned(self._take_in(listings, LoadReport()))
+        return self._volumes.get(volume_id)
+
+    async def closed_elsewhere(self, volume_id: VolumeId) -> None:
+        """The owner, or who stood in for it, closed the volume: it may be scrubbed and repaired now."""
+        volume = self._volumes.get(volume_id)
+        if volume is not None and volume.state is VolumeState.ELSEWHERE:
+            volume.state = VolumeState.CLOSED
+
+    async def _close_abandoned(self, left_open: Sequence[Volume]) -> list[Volume]:
+        """Close what nobody appends to any more (R1); returns those. When nobody can tell, nothing is closed.
+
+        A volume with a flag on any slot takes no append whoever claims it: the other slots get theirs.
+        """
+        doubtful = [volume for volume in left_open if volume.state is VolumeState.ELSEWHERE]
+        owned: frozenset[VolumeId] = frozenset()
+        if doubtful:
+            try:
+                owned = await self._claims.owned_elsewhere([volume.volume_id for volume in doubtful])
+            except Unavailable as error:
+                log.warning("registry.claims_unknown", extra={"volumes": len(doubtful), "reason": error.message})
+                owned = frozenset(volume.volume_id for volume in doubtful)
+        abandoned = [volume for volume in left_open if volume.volume_id not in owned]
+        for volume in abandoned:
+            await write_close_flags(volume, lanes=self._lanes, clock=self._clock)
+            await self._claims.release(volume.volume_id)
+        return abandoned
+
+    @staticmethod
+    def _forget_moved(volume: Volume, listings: Sequence[tuple[DiskUnit, Listing]]) -> None:
+        """A slot that lies on another disk now, or on no disk that answered, is not where it was."""
+        for index, slot in enumerate(volume.slots):
+            if slot is None:
+                continue
+            on = [unit for unit, listing in listings if any(s.header.slot == index for s in listing.shards)]
+            if on and slot.unit not in on:
+                volume.slots[index] = None
+                slot.file.close()
 
     def replace_slot(self, volume: Volume, slot: int, unit: DiskUnit) -> None:
         """The slot's file now lies (rebuilt, verified, renamed) on `unit`."""
@@ -197,7 +252,9 @@ class VolumeRegistry:
                 else:
                     self._rejoin(known, unit, shard)
         for volume_id, shards in fresh.items():
-            self._volumes[volume_id] = assemble_volume(self._agreeing(shards))
+            self._volumes[volume_id] = volume = assemble_volume(self._agreeing(shards))
+            if not any(shard.closed for _, shard in shards):
+                volume.state = VolumeState.ELSEWHERE
         return [self._volumes[volume_id] for volume_id in left_open if volume_id in self._volumes]
 
     def _slot(self, volume_id: VolumeId, index: int) -> Slot | None:

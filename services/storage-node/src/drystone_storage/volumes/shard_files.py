@@ -128,21 +128,36 @@ def list_shards(disk: Disk, cache: FileCache) -> Listing:
             disk.unlink(f"{VOLUMES}/{name}")
             continue
         parsed = parse_shard_name(name)
-        if parsed is None:
-            continue
-        volume, slot = parsed
-        try:
-            shard = open_shard(disk, volume, slot)
-        except Damaged as error:
-            found.damaged.append((volume, slot, error.message))
-            found.headless.append((volume, slot, CachedFile(disk, shard_name(volume, slot), cache)))
-            continue
-        except OSError as error:
-            found.damaged.append((volume, slot, str(error)))
-            continue
-        shard.file.close()
-        found.shards.append(replace(shard, file=CachedFile(disk, shard_name(volume, slot), cache)))
+        if parsed is not None:
+            _note_shard(disk, *parsed, cache, found)
     return found
+
+
+def find_shards(disk: Disk, volume: VolumeId, cache: FileCache) -> Listing:
+    """What of one volume the disk holds, as `list_shards` would tell it."""
+    found = Listing()
+    if f"{volume:016x}" in disk.listdir(RETIRED):
+        found.retired.add(volume)
+        return found
+    for name in disk.listdir(VOLUMES):
+        parsed = parse_shard_name(name)
+        if parsed is not None and parsed[0] == volume:
+            _note_shard(disk, *parsed, cache, found)
+    return found
+
+
+def _note_shard(disk: Disk, volume: VolumeId, slot: int, cache: FileCache, found: Listing) -> None:
+    try:
+        shard = open_shard(disk, volume, slot)
+    except Damaged as error:
+        found.damaged.append((volume, slot, error.message))
+        found.headless.append((volume, slot, CachedFile(disk, shard_name(volume, slot), cache)))
+        return
+    except OSError as error:
+        found.damaged.append((volume, slot, str(error)))
+        return
+    shard.file.close()
+    found.shards.append(replace(shard, file=CachedFile(disk, shard_name(volume, slot), cache)))
 
 
 def remove_shard(disk: Disk, volume: VolumeId, slot: int) -> None:
