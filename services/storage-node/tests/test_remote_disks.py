@@ -172,7 +172,7 @@ async def test_calls_of_the_far_side_are_refused_clearly(nodes: Nodes) -> None:
     disk = nodes.served[0].disk(0)
     assert nodes.rig.units[0].disk.space()[1] > 0
     with pytest.raises(OSError, match="no disk"):
-        RemoteDisk(channel=nodes.served[1].channel, disk_id=_id(0), label="x").space()
+        RemoteDisk(peer=nodes.served[1].peer, disk_id=_id(0), label="x").space()
     with pytest.raises(OSError, match="not a name inside a disk"):
         disk.open("../outside", create=True)
     with pytest.raises(OSError, match="at most"):

@@ -17,7 +17,7 @@ import grpc
 
 from drystone_core.ids import DiskId
 from drystone_datapath.volume import DiskUnit
-from drystone_runtime.rpc.remote_disk import RemoteDisk, blocking_channel
+from drystone_runtime.rpc.remote_disk import Peer, RemoteDisk, blocking_channel
 from drystone_runtime.rpc.server import RpcServer, RpcServerSettings
 from drystone_storage.rpc.disks import disk_service
 from drystone_storage.world import real_world
@@ -30,6 +30,7 @@ class ServedDisks:
         self._socket, self._disks = socket, disks
         self._process: subprocess.Popen[str] | None = None
         self.channel = blocking_channel(f"unix:{socket}")
+        self.peer = Peer(f"unix:{socket}", lambda _: self.channel)
 
     def start(self) -> None:
         """Serves when this returns."""
@@ -60,9 +61,7 @@ class ServedDisks:
     def disk(self, index: int, *, timeout: float = 10.0) -> RemoteDisk:
         """Disk `index` from afar."""
         disk_id, path = self._disks[index]
-        return RemoteDisk(
-            channel=self.channel, disk_id=disk_id, label=str(path), timeout=timeout, write_timeout=timeout
-        )
+        return RemoteDisk(peer=self.peer, disk_id=disk_id, label=str(path), timeout=timeout, write_timeout=timeout)
 
 
 async def _serve(socket: str, places: Sequence[str]) -> None:

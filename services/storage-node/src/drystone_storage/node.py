@@ -16,7 +16,7 @@ from typing import Any
 from drystone_core.cell import DiskStatus, NodeStatus
 from drystone_core.errors import DrystoneError, Unavailable
 from drystone_core.extents import BlobRef, StripedExtent
-from drystone_core.ids import BlobId, make_blob_id, volume_text
+from drystone_core.ids import BlobId, VolumeId, make_blob_id, volume_text
 from drystone_core.ports import Buffer
 from drystone_core.services import BlobHeader, BlobWriter, ReadChunk, SmallBlob
 from drystone_datapath.buffers import PIECE_BYTES, READ_BYTES, BufferPool, PooledBuffer
@@ -41,6 +41,8 @@ from drystone_storage.world import World
 
 log = logging.getLogger(__name__)
 _TICK = 0.25
+_LOOK = 1.0
+_LOOKS = 4096
 _PATIENCE = 10.0
 """Seconds a piece waits for a buffer."""
 _OTHER_FILES = 512
@@ -114,20 +116,28 @@ class StorageNode:
         self.store: Store | None = None
         self.loaded = LoadReport()
         self._draining = True
+        self._looks: dict[VolumeId, tuple[float, asyncio.Task[Volume | None]]] = {}
+        """Volume → when it was last looked for on all disks (monotonic), and that look."""
 
-    async def start(self) -> None:
-        """Open (or initialise) the disks, find the volumes, close what was left open, begin to watch.
-
-        Raises DisksRefused with everything that is wrong.
-        """
-        settings, background = self._settings, self._world.background
+    async def open_disks(self) -> Store:
+        """Open (or initialise) the disks; part of `start()`. Raises DisksRefused with everything that is wrong."""
+        settings = self._settings
         self.store = await open_store(
             self._world,
             settings.paths,
             profile=settings.profile,
+            cell=settings.cell,
             add_disks=settings.add_disks,
             create=settings.create,
         )
+        return self.store
+
+    async def start(self) -> None:
+        """Open the disks, find the volumes, close what was left open, begin to watch. Raises DisksRefused."""
+        background = self._world.background
+        if self.store is None:
+            await self.open_disks()
+        assert self.store is not None
         self._opener.profile = self.store.profile
         for unit in self.store.units:
             self.watch.add(unit)
@@ -220,7 +230,30 @@ class StorageNode:
 
     def read(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]:
         """Verified bytes in chunks of at most 1 MiB."""
-        return self.reader.read(blobs, start, length)
+        if self._settings.cell is None:
+            return self.reader.read(blobs, start, length)
+        return self._read_anywhere(blobs, start, length)
+
+    async def _read_anywhere(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]:
+        """Other nodes make volumes too: one that is not known here is looked for on all disks."""
+        for volume_id in {extent.volume for blob in blobs for extent in blob.extents}:
+            if self.registry.get(volume_id) is None:
+                await self.find(volume_id)
+        async for chunk in self.reader.read(blobs, start, length):
+            yield chunk
+
+    async def find(self, volume_id: VolumeId) -> Volume | None:
+        """The volume, looked for on every disk that answers; at most once a second each."""
+        now = self._world.clock.monotonic()
+        began, look = self._looks.get(volume_id, (float("-inf"), None))
+        if look is None or now - began >= _LOOK:
+            if len(self._looks) > _LOOKS:
+                self._looks.clear()
+            units = [watched.unit for watched in self.watch.disks if watched.unit.state is not DiskState.FAILED]
+            look = self._world.background.once("volume.find", self.registry.find(volume_id, units))
+            self._looks[volume_id] = now, look
+        await asyncio.shield(look)
+        return self.registry.get(volume_id)
 
     async def status(self) -> NodeStatus:
         """What `drystone status` shows of this node."""

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field
 
+from drystone_core.ids import ClusterId
 from drystone_core.profiles import Profile
 from drystone_datapath.append import AppendSettings
 
@@ -24,6 +25,9 @@ class WatchSettings:
     """After an error nothing is placed on the disk for so long, doubling up to `most_backoff`."""
     late_backoff: float = 60.0
     """The same after lateness, and after slowness by habit."""
+    """The same after lateness."""
+    away_backoff: float = 5.0
+    """The same after its node could not be reached."""
     most_backoff: float = 86_400.0
     full_backoff: float = 20.0
     """After ENOSPC although the file system claims space."""
@@ -59,6 +63,9 @@ class StorageSettings:
     paths: tuple[str, ...]
     profile: Profile | None = None
     """For a new store; None = by the number of disks."""
+    cell: ClusterId | None = None
+    """The cell whose disks these are; None: a store of its own. In a cell other nodes hold the other slots, so any number
+    of disks will do and any may be missing."""
     add_disks: bool = False
     """Take in empty directories that are not among the store's disks."""
     create: bool = True

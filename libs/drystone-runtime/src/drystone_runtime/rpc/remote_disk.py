@@ -12,7 +12,7 @@ Not one call more than needed: an append and the look at its slot's close flag t
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import grpc
@@ -43,6 +43,30 @@ def blocking_channel(target: str, *, credentials: grpc.ChannelCredentials | None
     if credentials is None:
         return grpc.insecure_channel(target, options=options)
     return grpc.secure_channel(target, credentials, options=options)
+
+
+class Peer:
+    """A node far away: its endpoint may change while its disks are in use."""
+
+    __slots__ = ("_channel", "_dial", "endpoint", "stub")
+
+    def __init__(self, endpoint: str, dial: Callable[[str], grpc.Channel] = blocking_channel) -> None:
+        self._dial = dial
+        self._channel: grpc.Channel | None = None
+        self.move(endpoint)
+
+    def move(self, endpoint: str) -> None:
+        """It is reached there from now on; calls under way end as they will."""
+        old, self._channel = self._channel, self._dial(endpoint)
+        self.endpoint = endpoint
+        self.stub = disks_pb2_grpc.DiskServiceStub(self._channel)
+        if old is not None:
+            old.close()
+
+    def close(self) -> None:
+        """End the channel."""
+        if self._channel is not None:
+            self._channel.close()
 
 
 class RemoteFile:
@@ -140,12 +164,13 @@ class RemoteDisk:
     """One disk of another node. Names and errors as a local disk's."""
 
     def __init__(
-        self, *, channel: grpc.Channel, disk_id: DiskId, label: str, timeout: float = 10.0, write_timeout: float = 30.0
+        self, *, peer: Peer, disk_id: DiskId, label: str, timeout: float = 10.0, write_timeout: float = 30.0
     ) -> None:
-        """`label`: for people, e.g. `node-a:/mnt/d0`. Timeouts in seconds: of reads and names, of what is synced."""
+        """`label`: for people, e.g. `node-a/d0`. Timeouts in seconds: of reads and names, of what is synced."""
         self.root = label
+        self.peer = peer
+        """Who serves it now; may be set."""
         self._disk_id = disk_id
-        self._stub = disks_pb2_grpc.DiskServiceStub(channel)
         self._timeout, self._write_timeout = timeout, write_timeout
 
     def open(self, name: str, *, create: bool = False, exclusive: bool = False) -> RemoteFile:
@@ -179,14 +204,15 @@ class RemoteDisk:
         """One call, blocking; OSError with what the disk said, ConnectionError, TimeoutError."""
         timeout = self._timeout if method in ("Read", "GetSize", "GetSpace") else self._write_timeout
         with _as_os_errors(self.root):
-            answer = getattr(self._stub, method)(request, timeout=timeout)
+            answer = getattr(self.peer.stub, method)(request, timeout=timeout)
         if answer.error.number:
             raise OSError(answer.error.number, answer.error.text, self.root)
         return answer
 
     def forget(self, handle: int) -> None:
         """Close a handle without waiting."""
-        self._stub.Close.future(pb.CloseRequest(handle=handle), timeout=self._timeout)
+        with suppress(ValueError):  # the channel is closed: so is the handle, in time
+            self.peer.stub.Close.future(pb.CloseRequest(handle=handle), timeout=self._timeout)
 
 
 def _reading(offset: int, length: int) -> Callable[[int], pb.ReadAtRequest]:
@@ -198,6 +224,8 @@ def _as_os_errors(label: str) -> Iterator[None]:
     """The transport's errors as a disk's (M3)."""
     try:
         yield
+    except ValueError as error:  # gRPC says so when the channel is closed
+        raise ConnectionError(errno.ECONNREFUSED, "the connection is closed", label) from error
     except grpc.RpcError as error:
         status, text = error.code(), error.details() or ""
         if status is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -85,10 +85,13 @@ def _why_not_new(found: Found) -> str:
             return ""
 
 
-def assemble(found: Sequence[Found], *, add_disks: bool) -> Assembly:
-    """The store these directories make; DisksRefused with every problem (A1 to A3)."""
+def assemble(found: Sequence[Found], *, cell: ClusterId | None = None, add_disks: bool) -> Assembly:
+    """The store these directories make; DisksRefused with every problem (A1 to A3).
+
+    `cell`: they are some disks of that cell. Then A3 is not judged here: other nodes hold the other slots.
+    """
     problems: list[str] = []
-    disks = _our_disks(found, problems)
+    disks = _our_disks(found, cell, problems)
     if not disks:
         raise DisksRefused(problems or ["none of the given directories is a disk of a store"])
     knowns = [f.known for f in disks if f.known is not None and f.known.cluster_id == _cluster(f)]
@@ -114,7 +117,7 @@ def assemble(found: Sequence[Found], *, add_disks: bool) -> Assembly:
         if disk.disk_id not in here and disk.disk_id not in gone:
             assembly.missing.append(MissingDisk(disk=disk, reason=f"{disk.path} was not given"))
             gone.add(disk.disk_id)
-    if len(gone) > known.profile.m:
+    if cell is None and len(gone) > known.profile.m:
         problems.append(
             f"{len(gone)} of the store's {len(known.disks)} disks are missing or empty, but {known.profile.name} bears "
             f"the loss of {known.profile.m}: "
@@ -127,18 +130,17 @@ def assemble(found: Sequence[Found], *, add_disks: bool) -> Assembly:
     return assembly
 
 
-def _our_disks(found: Sequence[Found], problems: list[str]) -> list[Found]:
-    """Directories with an identity, of the cluster most of them belong to; the others are problems."""
+def _our_disks(found: Sequence[Found], cell: ClusterId | None, problems: list[str]) -> list[Found]:
+    """Directories with an identity, of the cell or the cluster most of them belong to; the others are problems."""
     disks = [f for f in found if f.kind is Kind.DISK and f.identity]
     clusters = [_cluster(f) for f in disks]
-    ours = max(sorted(set(clusters)), key=clusters.count) if clusters else None
+    ours = cell or (max(sorted(set(clusters)), key=clusters.count) if clusters else None)
     seen: dict[DiskId, str] = {}
     kept = []
     for f in disks:
         if _cluster(f) != ours:
             problems.append(
-                f"{f.path} belongs to cluster {_cluster(f)}, the others to {ours}: "
-                "start each store with its own directories"
+                f"{f.path} belongs to cluster {_cluster(f)}, not to {ours}: start each store with its own directories"
             )
         elif _disk(f) in seen:
             problems.append(

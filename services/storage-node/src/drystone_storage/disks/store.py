@@ -84,36 +84,45 @@ class _Directories:
 
 
 async def open_store(
-    world: World, paths: Sequence[str], *, profile: Profile | None = None, add_disks: bool = False, create: bool = True
+    world: World,
+    paths: Sequence[str],
+    *,
+    profile: Profile | None = None,
+    cell: ClusterId | None = None,
+    add_disks: bool = False,
+    create: bool = True,
 ) -> Store:
     """The store on these directories, initialised first when all are empty (and `create`). DisksRefused otherwise.
 
-    `profile` is used at initialisation only (None: the default for that many disks).
+    `profile` is used at initialisation only (None: the default for that many disks). `cell`: these are some of the disks of
+    that cell.
     """
     directories = _Directories(world, paths)
     found = await directories.survey()
     if create and is_new(found):
         refuse_initialisation(found)
-        await _initialise(directories, found, profile)
+        await _initialise(directories, found, profile, cell)
         found = await directories.survey()
     elif not any(f.kind is Kind.DISK for f in found):
         refuse_initialisation(found)
         raise DisksRefused(
             ["the store was initialised before, but none of its directories holds a disk of it: mount its disks"]
         )
-    return await _apply(directories, assemble(found, add_disks=add_disks))
+    return await _apply(directories, assemble(found, cell=cell, add_disks=add_disks))
 
 
-async def _initialise(directories: _Directories, found: Sequence[Found], profile: Profile | None) -> None:
+async def _initialise(
+    directories: _Directories, found: Sequence[Found], profile: Profile | None, cell: ClusterId | None
+) -> None:
     """The list of disks on every disk first, identities last: an identity says that the rest is there."""
     world = directories.world
     try:
         chosen = profile or default_profile(len(found))
     except ValueError as error:
         raise DisksRefused([str(error)]) from error
-    if len(found) < chosen.m + 1:
+    if cell is None and len(found) < chosen.m + 1:
         raise DisksRefused([f"profile {chosen.name} needs at least {chosen.m + 1} disks, {len(found)} were given"])
-    cluster = ClusterId(world.entropy.token(16).hex())
+    cluster = cell or ClusterId(world.entropy.token(16).hex())
     created = world.clock.wall_us()
     made = await _on_all(directories, [_make(place) for place in directories.places])
     disks = tuple(

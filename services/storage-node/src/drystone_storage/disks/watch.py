@@ -48,6 +48,8 @@ class Watched:
     reason: str = ""
     """Why it is not HEALTHY."""
     draining: bool = False
+    domain: str = ""
+    """Failure domain placement spreads over; empty = the disk itself."""
     failed_at: float = float("-inf")
     """When it became FAILED (monotonic); at start: then."""
     empty_since: float | None = None
@@ -101,11 +103,14 @@ class DiskWatch:
             watched.reason = "full"
             return
         self._forget_if_calm(watched, now)
+        away = isinstance(error, ConnectionError)
         late = isinstance(error, TimeoutError)
-        watched.only_late = watched.only_late and late
+        watched.only_late = watched.only_late and (late or away)
         if watched.avoid_until > now and watched.last_error > now - 5.0:
             return  # one event, told by several volumes
-        if late:
+        if away:  # its node is; nothing is said of the disk
+            self._avoid(watched, now, settings.away_backoff, str(error))
+        elif late:
             self._avoid(watched, now, settings.late_backoff, "late")
         else:
             self._avoid(watched, now, settings.error_backoff, repr(error))
@@ -145,7 +150,8 @@ class DiskWatch:
         for disk_id, watched in self._disks.items():
             free = watched.free - self._settings.reserve_of(watched.total)
             sound = disk_id not in leave_out and self.placeable(watched, now, late_too=late_too, slow_too=slow_too)
-            found.append(DiskChoice(disk_id=disk_id, free=max(free, 0), usable=sound and free >= need))
+            usable = sound and free >= need
+            found.append(DiskChoice(disk_id=disk_id, free=max(free, 0), usable=usable, domain=watched.domain))
         return found
 
     def placeable(self, watched: Watched, now: float, *, late_too: bool = False, slow_too: bool = False) -> bool:

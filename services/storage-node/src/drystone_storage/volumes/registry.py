@@ -130,7 +130,7 @@ class VolumeRegistry:
         await self._close_abandoned(self._take_in(listings, LoadReport()))
         return self._volumes.get(volume_id)
 
-    async def closed_elsewhere(self, volume_id: VolumeId) -> None:
+    def closed_elsewhere(self, volume_id: VolumeId) -> None:
         """The owner, or who stood in for it, closed the volume: it may be scrubbed and repaired now."""
         volume = self._volumes.get(volume_id)
         if volume is not None and volume.state is VolumeState.ELSEWHERE:

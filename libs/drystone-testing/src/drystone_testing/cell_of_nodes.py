@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage nodes of one cell in one process: real disks, real gRPC on unix sockets, one coordinator.
+
+Each node has lanes, tasks and a line to the coordinator of its own; `cut_off` leaves it running without the others.
+"""
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from drystone_core.coordination import Coordinator
+from drystone_core.extents import BlobRef
+from drystone_core.ids import BucketId, ClusterId, Key, Uid
+from drystone_core.profiles import Profile
+from drystone_core.services import BlobHeader, SmallBlob
+from drystone_datapath.append import AppendSettings
+from drystone_runtime.background import Background
+from drystone_runtime.clock import SystemClock
+from drystone_runtime.coordination.embedded import EmbeddedCoordinator, KeyspaceStore
+from drystone_runtime.rpc.channel import open_channel
+from drystone_runtime.rpc.server import RpcServer, RpcServerSettings
+from drystone_runtime.rpc.storage_client import RpcStorage
+from drystone_storage.cell.member import CellMember, MemberSettings
+from drystone_storage.rpc.disks import disk_service
+from drystone_storage.rpc.server import storage_service
+from drystone_storage.settings import StorageSettings, WatchSettings
+from drystone_storage.world import real_world
+
+CELL = ClusterId("c" * 32)
+TTL = 2.0
+
+
+@dataclass(slots=True)
+class Member:
+    """One node and what serves it."""
+
+    member: CellMember
+    server: RpcServer
+    coordinator: Coordinator
+
+
+@dataclass(slots=True)
+class CellOfNodes:
+    """Nodes by name; `model` holds what was acknowledged."""
+
+    root: Path
+    profile: Profile = field(default_factory=lambda: Profile(4, 2))
+    disks_each: int = 1
+    nodes: dict[str, Member] = field(default_factory=dict)
+    store: KeyspaceStore = field(default_factory=lambda: KeyspaceStore(clock=SystemClock()))
+    rng: random.Random = field(default_factory=lambda: random.Random(11))
+    model: list[tuple[BlobRef, bytes]] = field(default_factory=list)
+
+    async def open(self, count: int) -> None:
+        """The coordinator and `count` nodes that all know each other's disks."""
+        await self.store.open()
+        for index in range(count):
+            await self.start(f"n{index}")
+
+    async def start(self, name: str) -> CellMember:
+        """A node on its disks; comes back under the same name after `stop`."""
+        world = real_world()
+        coordinator = EmbeddedCoordinator(store=self.store, clock=world.clock)
+        member = CellMember(
+            settings=MemberSettings(
+                node=name, endpoint=f"unix:{self.root}/{name}.sock", claim=name, ttl=TTL, announce=0.2, tend=0.2
+            ),
+            storage=StorageSettings(
+                paths=tuple(str(self.root / f"{name}-d{index}") for index in range(self.disks_each)),
+                profile=self.profile,
+                cell=CELL,
+                append=AppendSettings(allocate_step=1 << 20),
+                watch=WatchSettings(every=0.2, away_backoff=0.5, late_backoff=2.0),
+            ),
+            world=world,
+            coordinator=coordinator,
+        )
+        node = member.node
+        server = RpcServer(
+            services=(disk_service(world, member.local_units), storage_service(node, node.status)),
+            settings=RpcServerSettings(address=f"unix:{self.root}/{name}.sock"),
+        )
+        await server.start()
+        await member.start()
+        self.nodes[name] = Member(member, server, coordinator)
+        return member
+
+    async def stop(self, name: str) -> None:
+        """Orderly."""
+        gone = self.nodes.pop(name)
+        await gone.member.stop()
+        await gone.server.stop(0.1)
+        await gone.coordinator.close()
+
+    async def cut_off(self, name: str) -> Member:
+        """Its registration ends and its disks answer no more, but it goes on as if nothing had happened."""
+        gone = self.nodes.pop(name)
+        await gone.server.stop(0.0)
+        await gone.coordinator.close()
+        return gone
+
+    async def close(self) -> None:
+        """Stop all."""
+        for name in list(self.nodes):
+            await self.stop(name)
+        await self.store.close()
+
+    def blob(self, size: int) -> SmallBlob:
+        """A blob of that size."""
+        header = BlobHeader(bucket_id=BucketId(3), key=Key(b"key"), uid=Uid(self.rng.randbytes(16)))
+        return SmallBlob(header=header, payload=self.rng.randbytes(size), trailer=b"t")
+
+    async def put(self, name: str, size: int) -> BlobRef:
+        """Append at one node; remembered when acknowledged."""
+        blob = self.blob(size)
+        ref = await self.nodes[name].member.node.append(blob)
+        self.model.append((ref, bytes(blob.payload)))
+        return ref
+
+    async def agree(self) -> None:
+        """Every node reads everything that was acknowledged."""
+        for name, each in self.nodes.items():
+            for ref, body in self.model:
+                found = b"".join([bytes(chunk.data) async for chunk in each.member.node.read([ref], 0, len(body))])
+                assert found == body, f"{name} reads other bytes"
+
+    def client(self, name: str, background: Background) -> RpcStorage:
+        """A gateway's way to the node."""
+        return RpcStorage(channel=open_channel(f"unix:{self.root}/{name}.sock"), background=background)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage nodes of one cell: each appends to volumes over all, reads what others wrote, and closes what the gone left open."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from drystone_core.errors import DrystoneError
+from drystone_core.formats.coordination import VOLUMES
+from drystone_core.profiles import Profile
+from drystone_datapath.volume import DiskState, VolumeState
+from drystone_storage.disks.assemble import DisksRefused
+from drystone_testing.cell_of_nodes import CellOfNodes
+
+
+@pytest.fixture
+async def cell(tmp_path: Path) -> AsyncIterator[CellOfNodes]:
+    found = CellOfNodes(tmp_path)
+    await found.open(6)
+    yield found
+    await found.close()
+
+
+async def until(true: object, *, seconds: float = 30.0) -> None:
+    """Wait for a state."""
+    assert callable(true)
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.05)
+
+
+async def all_known(cell: CellOfNodes) -> None:
+    """Every node sees every disk in service."""
+    count = len(cell.nodes) * cell.disks_each
+
+    def known() -> bool:
+        return all(
+            sum(watched.unit.state is DiskState.HEALTHY for watched in each.member.node.watch.disks) >= count
+            for each in cell.nodes.values()
+        )
+
+    await until(known)
+
+
+def claims(cell: CellOfNodes) -> int:
+    """Open volumes in the coordinator."""
+    return len(cell.store._keyspace.snapshot(VOLUMES).documents)
+
+
+async def test_every_node_reads_what_every_other_wrote(cell: CellOfNodes) -> None:
+    """Blobs appended at all six nodes, each volume over all of them, are read at each."""
+    await all_known(cell)
+    for name in cell.nodes:
+        for size in (1, 4096, 100_000):
+            await cell.put(name, size)
+    assert claims(cell) == 6
+    for each in cell.nodes.values():
+        (volume,) = [v for v in each.member.node.registry.volumes() if v.state is VolumeState.OPEN]
+        assert volume.profile == Profile(4, 2)
+        assert len({slot.unit.disk_id for slot in volume.slots if slot is not None}) == 6
+    await cell.agree()
+
+
+async def test_a_node_that_stops_leaves_nothing_claimed(cell: CellOfNodes) -> None:
+    """Its volumes are closed with flags, its claims gone; the others read on with its disk away, it too when it is back."""
+    await all_known(cell)
+    await cell.put("n0", 5000)
+    await cell.put("n1", 5000)
+    await cell.stop("n0")
+    await until(lambda: claims(cell) == 1)
+    await cell.agree()
+    await cell.start("n0")
+    await all_known(cell)
+    await cell.agree()
+
+
+async def test_volumes_of_a_node_that_is_gone_are_closed_by_others(cell: CellOfNodes) -> None:
+    """Its registration ends: one of the others closes its volume; when it goes on, no slot takes its append."""
+    await all_known(cell)
+    for name in ("n2", "n3"):
+        await cell.put(name, 3000)
+    ghost = await cell.cut_off("n2")
+    await until(lambda: claims(cell) == 1)
+    with pytest.raises(DrystoneError):  # its own disk is not enough, and it can claim no other volume
+        async with asyncio.timeout(20):
+            await ghost.member.node.append(cell.blob(3000))
+    await cell.agree()
+    await ghost.member.stop()
+
+
+async def test_writes_go_on_without_two_nodes(cell: CellOfNodes) -> None:
+    """Two of six are gone: volumes are narrower, nothing acknowledged is lost, everything is read."""
+    await all_known(cell)
+    for name in cell.nodes:
+        await cell.put(name, 20_000)
+    await cell.stop("n4")
+    ghost = await cell.cut_off("n5")
+    for name in cell.nodes:
+        for _ in range(3):
+            await cell.put(name, 20_000)
+    await cell.agree()
+    await ghost.member.stop()
+
+
+async def test_a_volume_in_use_is_not_closed_by_a_node_that_starts(cell: CellOfNodes) -> None:
+    """A node that comes back finds open volumes of others and leaves them alone."""
+    await all_known(cell)
+    await cell.stop("n5")
+    await cell.put("n0", 2000)
+    (before,) = [v for v in cell.nodes["n0"].member.node.registry.volumes() if v.state is VolumeState.OPEN]
+    await cell.start("n5")
+    await all_known(cell)
+    await cell.put("n0", 2000)
+    (after,) = [v for v in cell.nodes["n0"].member.node.registry.volumes() if v.state is VolumeState.OPEN]
+    assert after.volume_id == before.volume_id
+    await cell.agree()
+
+
+async def test_a_disk_of_another_cell_is_refused(cell: CellOfNodes, tmp_path: Path) -> None:
+    """With the sentence that says whose it is."""
+    await all_known(cell)
+    other = CellOfNodes(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    foreign = tmp_path / "n0-d0" / "drystone-disk.json"
+    assert foreign.exists()
+    await cell.stop("n0")
+    (tmp_path / "n0-d0").rename(tmp_path / "other" / "x-d0")
+    await other.store.open()
+    text = (tmp_path / "other" / "x-d0" / "drystone-disk.json").read_text()
+    assert "c" * 32 in text
+    import drystone_testing.cell_of_nodes as module
+
+    module_cell, module.CELL = module.CELL, "d" * 32  # type: ignore[assignment]
+    try:
+        with pytest.raises(DisksRefused, match="belongs to cluster"):
+            await other.start("x")
+    finally:
+        module.CELL = module_cell
+    await other.store.close()
