@@ -9,6 +9,7 @@ import pytest
 
 from drystone_core.errors import DrystoneError
 from drystone_core.formats.coordination import VOLUMES
+from drystone_core.ids import VolumeId
 from drystone_core.profiles import Profile
 from drystone_datapath.volume import DiskState, VolumeState
 from drystone_storage.disks.assemble import DisksRefused
@@ -44,9 +45,9 @@ async def all_known(cell: CellOfNodes) -> None:
     await until(known)
 
 
-def claims(cell: CellOfNodes) -> int:
+def claims(cell: CellOfNodes) -> set[VolumeId]:
     """Open volumes in the coordinator."""
-    return len(cell.store._keyspace.snapshot(VOLUMES).documents)
+    return {VolumeId(int(d.key.removeprefix(VOLUMES), 16)) for d in cell.store._keyspace.snapshot(VOLUMES).documents}
 
 
 async def test_every_node_reads_what_every_other_wrote(cell: CellOfNodes) -> None:
@@ -55,7 +56,7 @@ async def test_every_node_reads_what_every_other_wrote(cell: CellOfNodes) -> Non
     for name in cell.nodes:
         for size in (1, 4096, 100_000):
             await cell.put(name, size)
-    assert claims(cell) == 6
+    assert len(claims(cell)) == 6
     for each in cell.nodes.values():
         (volume,) = [v for v in each.member.node.registry.volumes() if v.state is VolumeState.OPEN]
         assert volume.profile == Profile(4, 2)
@@ -66,10 +67,10 @@ async def test_every_node_reads_what_every_other_wrote(cell: CellOfNodes) -> Non
 async def test_a_node_that_stops_leaves_nothing_claimed(cell: CellOfNodes) -> None:
     """Its volumes are closed with flags, its claims gone; the others read on with its disk away, it too when it is back."""
     await all_known(cell)
-    await cell.put("n0", 5000)
+    mine = (await cell.put("n0", 5000)).extents[0].volume
     await cell.put("n1", 5000)
     await cell.stop("n0")
-    await until(lambda: claims(cell) == 1)
+    await until(lambda: mine not in claims(cell))
     await cell.agree()
     await cell.start("n0")
     await all_known(cell)
@@ -79,11 +80,11 @@ async def test_a_node_that_stops_leaves_nothing_claimed(cell: CellOfNodes) -> No
 async def test_volumes_of_a_node_that_is_gone_are_closed_by_others(cell: CellOfNodes) -> None:
     """Its registration ends: one of the others closes its volume; when it goes on, no slot takes its append."""
     await all_known(cell)
-    for name in ("n2", "n3"):
-        await cell.put(name, 3000)
+    mine = (await cell.put("n2", 3000)).extents[0].volume
+    await cell.put("n3", 3000)
     ghost = await cell.cut_off("n2")
-    await until(lambda: claims(cell) == 1)
-    with pytest.raises(DrystoneError):  # its own disk is not enough, and it can claim no other volume
+    await until(lambda: mine not in claims(cell))
+    with pytest.raises(DrystoneError):  # its volume is closed, and it can claim no other
         async with asyncio.timeout(20):
             await ghost.member.node.append(cell.blob(3000))
     await cell.agree()

@@ -25,6 +25,7 @@ from drystone_storage.rpc.disks import disk_service
 from drystone_storage.rpc.server import storage_service
 from drystone_storage.settings import StorageSettings, WatchSettings
 from drystone_storage.world import real_world
+from drystone_testing.coordinator_rigs import CutStore
 
 CELL = ClusterId("c" * 32)
 TTL = 2.0
@@ -37,6 +38,7 @@ class Member:
     member: CellMember
     server: RpcServer
     coordinator: Coordinator
+    line: CutStore
 
 
 @dataclass(slots=True)
@@ -60,7 +62,8 @@ class CellOfNodes:
     async def start(self, name: str) -> CellMember:
         """A node on its disks; comes back under the same name after `stop`."""
         world = real_world()
-        coordinator = EmbeddedCoordinator(store=self.store, clock=world.clock)
+        line = CutStore(self.store)
+        coordinator = EmbeddedCoordinator(store=line, clock=world.clock)
         member = CellMember(
             settings=MemberSettings(
                 node=name, endpoint=f"unix:{self.root}/{name}.sock", claim=name, ttl=TTL, announce=0.2, tend=0.2
@@ -82,7 +85,7 @@ class CellOfNodes:
         )
         await server.start()
         await member.start()
-        self.nodes[name] = Member(member, server, coordinator)
+        self.nodes[name] = Member(member, server, coordinator, line)
         return member
 
     async def stop(self, name: str) -> None:
@@ -93,10 +96,10 @@ class CellOfNodes:
         await gone.coordinator.close()
 
     async def cut_off(self, name: str) -> Member:
-        """Its registration ends and its disks answer no more, but it goes on as if nothing had happened."""
+        """It reaches the coordinator no more and its disks answer nobody, but it goes on, and reaches the others' disks."""
         gone = self.nodes.pop(name)
+        gone.line.cut()
         await gone.server.stop(0.0)
-        await gone.coordinator.close()
         return gone
 
     async def close(self) -> None:

@@ -235,9 +235,10 @@ class StorageNode:
         return self._read_anywhere(blobs, start, length)
 
     async def _read_anywhere(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]:
-        """Other nodes make volumes too: one that is not known here is looked for on all disks."""
+        """Other nodes make volumes and move slots: what is not known here well enough to be read is looked for."""
         for volume_id in {extent.volume for blob in blobs for extent in blob.extents}:
-            if self.registry.get(volume_id) is None:
+            volume = self.registry.get(volume_id)
+            if volume is None or sum(not _away(slot) for slot in volume.slots) < volume.profile.k:
                 await self.find(volume_id)
         async for chunk in self.reader.read(blobs, start, length):
             yield chunk

@@ -206,5 +206,7 @@ class CellMember:
             "cell.abandoned_volume",
             extra={"volume": volume_text(volume_id), "state": volume.state.value if volume else "not found"},
         )
-        if volume is None and all(w.unit.state.value != "failed" for w in self.node.watch.disks):
+        every = all(watched.unit.state is not DiskState.FAILED for watched in self.node.watch.disks)
+        if every and volume_id in self.node.registry.absent:
+            self.node.registry.absent.discard(volume_id)
             await self._claims.release(volume_id)  # it was never made: every disk answers and none has it

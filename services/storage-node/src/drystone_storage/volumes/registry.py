@@ -77,6 +77,8 @@ class VolumeRegistry:
         """The dict's own method: a look-up on the read path is one C call."""
         self._caches: dict[DiskId, FileCache] = {}
         self.retired: set[VolumeId] = set()
+        self.absent: set[VolumeId] = set()
+        """Volumes of which the last look found nothing on any disk it asked, and every one answered."""
         self.bad: dict[SlotPlace, Bad] = {}
         """Slots whose file is damaged, and why; repair rebuilds them."""
 
@@ -120,6 +122,10 @@ class VolumeRegistry:
         listings = [
             (unit, result) for unit, result in zip(units, results, strict=True) if not isinstance(result, BaseException)
         ]
+        traces = any(listing.shards or listing.damaged or listing.retired for _, listing in listings)
+        self.absent.discard(volume_id)
+        if not traces and len(listings) == len(units):
+            self.absent.add(volume_id)
         self.retired |= {volume_id for _, listing in listings if volume_id in listing.retired}
         if volume_id in self.retired:
             self._volumes.pop(volume_id, None)
@@ -151,8 +157,9 @@ class VolumeRegistry:
                 owned = frozenset(volume.volume_id for volume in doubtful)
         abandoned = [volume for volume in left_open if volume.volume_id not in owned]
         for volume in abandoned:
-            await write_close_flags(volume, lanes=self._lanes, clock=self._clock)
-            await self._claims.release(volume.volume_id)
+            failed = await write_close_flags(volume, lanes=self._lanes, clock=self._clock)
+            if len(failed) < sum(slot is not None for slot in volume.slots):
+                await self._claims.release(volume.volume_id)
         return abandoned
 
     @staticmethod
@@ -242,7 +249,9 @@ class VolumeRegistry:
                 held = self._slot(volume_id, slot)
                 if held is None or held.unit is unit:
                     self.bad[SlotPlace(volume_id, slot)] = Bad(why, unit)
-                log.warning("registry.shard_damaged", extra={"disk": unit.label, "volume": volume_text(volume_id)})
+                log.warning(
+                    "registry.shard_damaged", extra={"disk": unit.label, "volume": volume_text(volume_id), "why": why}
+                )
             for shard in listing.shards:
                 known = self._volumes.get(shard.header.volume)
                 if not shard.closed and (known is None or known.state is not VolumeState.OPEN):
