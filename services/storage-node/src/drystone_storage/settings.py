@@ -25,7 +25,6 @@ class WatchSettings:
     """After an error nothing is placed on the disk for so long, doubling up to `most_backoff`."""
     late_backoff: float = 60.0
     """The same after lateness, and after slowness by habit."""
-    """The same after lateness."""
     away_backoff: float = 5.0
     """The same after its node could not be reached."""
     most_backoff: float = 86_400.0
