@@ -16,7 +16,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve check test test-golden test-faults test-compat test-linearizability test-scale bench format format-check lint types layers unit tidy proto proto-check lock clean
+.PHONY: help setup serve check test test-golden test-faults test-compat test-linearizability test-scale test-cluster bench format format-check lint types layers unit tidy proto proto-check lock clean
 
 help: ## List the targets
 	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z][a-z-]*:.*## /{printf "  %-20s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ test-linearizability: $(DEV) ## Histories of concurrent clients, judged, with ki
 
 test-scale: $(DEV) ## Large objects and many slow clients: memory stays bounded (< 15 min)
 	$(BIN)/pytest -q tests/scale $(if $(T),-k "$(T)")
+
+test-cluster: $(DEV) ## The coordinator over real etcd: killed, stopped, emptied, restored, full (< 15 min)
+	$(BIN)/pytest -q tests/cluster $(if $(T),-k "$(T)")
 
 ##@ Measure
 bench: $(DEV) ## Drystone beside other stores (PEERS=, SECONDS=, ONLY=)

@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rigs of the coordinator's contract suite: embedded on a real file and clock, and simulated."""
+"""Rigs of the coordinator's contract suite: embedded on a real file and clock, simulated, and over real etcd."""
 
 import asyncio
+import json
 from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from drystone_core.coordination import Change, Changes, Coordinator, Document, Revision, SessionId, Snapshot
 from drystone_core.errors import Unreachable
+from drystone_core.ids import ClusterId
 from drystone_core.ports import Clock
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.coordination.embedded import EmbeddedCoordinator, KeyspaceStore
+from drystone_runtime.coordination.etcd import connect as connect_etcd
+from drystone_runtime.coordination.etcd_settings import EtcdSettings
+from drystone_runtime.entropy import SystemEntropy
+from drystone_testing.etcd_servers import EtcdServers
 from drystone_testing.sim_world import ManualClock
+from drystone_testing.tcp_line import TcpLine
 
 T = TypeVar("T")
 
@@ -111,3 +119,58 @@ class EmbeddedRig:
         while True:
             await asyncio.sleep(0.001)
             clock.now += 0.05
+
+
+class EtcdRig:
+    """Coordinators over real etcd, each behind lines of its own, in a prefix of the rig's."""
+
+    def __init__(self, servers: EtcdServers, *, prefix: str, **more: Any) -> None:
+        """`more`: other settings than the quick ones of tests."""
+        self.clock: Clock = SystemClock()
+        self.ttl = 2.0
+        self.cell = ClusterId("c" * 32)
+        self._servers = servers
+        quick = EtcdSettings(endpoints=servers.endpoints, prefix=prefix, timeout=2.0, progress=0.2)
+        self._settings = replace(quick, **more)
+        self._lines: dict[Any, list[TcpLine]] = {}
+        self._heals = 0
+
+    def settings(self, **other: Any) -> EtcdSettings:
+        """The rig's, with some replaced."""
+        return replace(self._settings, **other)
+
+    async def connect(self, **other: Any) -> Coordinator:
+        lines = [await TcpLine(member.client_port).start() for member in self._servers.members]
+        endpoints = tuple(line.endpoint for line in lines)
+        settings = self.settings(**({"endpoints": endpoints} | other))
+        coordinator = await connect_etcd(
+            settings=settings, cell=self.cell, create=True, clock=self.clock, entropy=SystemEntropy()
+        )
+        self._lines[coordinator] = lines
+        return coordinator
+
+    async def cut(self, coordinator: Coordinator) -> None:
+        for line in self._lines[coordinator]:
+            line.hold()
+
+    async def heal(self, coordinator: Coordinator) -> None:
+        """By turns as after lost packets, and as after a lost connection."""
+        self._heals += 1
+        for line in self._lines[coordinator]:
+            if self._heals % 2:
+                line.tear()
+            line.let_go()
+
+    def lines(self, coordinator: Coordinator) -> list[TcpLine]:
+        """Its lines, one a member."""
+        return self._lines[coordinator]
+
+    async def compact(self) -> None:
+        status = await asyncio.to_thread(self._servers.control, "get", "", "--prefix", "--limit=1", "-w", "json")
+        await asyncio.to_thread(self._servers.control, "compact", str(json.loads(status)["header"]["revision"]))
+
+    async def close(self) -> None:
+        """End the lines."""
+        for lines in self._lines.values():
+            for line in lines:
+                await line.close()
