@@ -140,7 +140,7 @@ class EtcdServers:
             )
             for i, name in enumerate(names)
         ]
-        self._tls = tls
+        self.tls = tls
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -180,8 +180,8 @@ class EtcdServers:
         binary = find_etcd()
         assert binary is not None, MISSING
         command = [str(binary.with_name("etcdctl")), "--endpoints", ",".join(self.endpoints), *arguments]
-        if self._tls:
-            command += ["--cacert", str(self._tls.ca), "--cert", str(self._tls.cert), "--key", str(self._tls.key)]
+        if self.tls:
+            command += ["--cacert", str(self.tls.ca), "--cert", str(self.tls.cert), "--key", str(self.tls.key)]
         environment = os.environ | {"ETCDCTL_API": "3"}
         ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
         assert ran.returncode == 0, f"{command}: {ran.stdout}{ran.stderr}"

@@ -117,12 +117,19 @@ class EtcdCoordinator:
             return await self.snapshot(prefix)
 
         begin = self._key(prefix)
+
+        async def reached() -> int:
+            request = etcd_pb2.RangeRequest(key=begin, keys_only=True)
+            answer = await self._connection.call(RANGE, request, repeatable=True, within=self._settings.progress)
+            return int(answer.header.revision)
+
         return EtcdWatch(
             connection=self._connection,
             begin=begin,
             end=_after_prefix(begin),
             after=after,
             listed=listed,
+            reached=reached,
             document=self._document,
             progress=self._settings.progress,
             patience=self._settings.timeout,

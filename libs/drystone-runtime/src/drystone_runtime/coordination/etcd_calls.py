@@ -87,7 +87,7 @@ def meaning(error: grpc.aio.AioRpcError, *, where: str) -> DrystoneError:
         return Busy(f"etcd at {where}: {words}")
     if "request is too large" in words or "too many operations" in words:
         return Refused(ErrorCode.ENTITY_TOO_LARGE, f"etcd at {where}: {words}")
-    if status in (_S.UNAUTHENTICATED, _S.PERMISSION_DENIED) or any(each in words for each in _NOT_ALLOWED):
+    if status in (_S.UNAUTHENTICATED, _S.PERMISSION_DENIED) or any(each in words for each in (*_NOT_ALLOWED, *_TOKEN)):
         return Refused(
             ErrorCode.ACCESS_DENIED,
             f"etcd at {where} does not let us in: {words}; see coordinator.user, coordinator.password_file and the user's role",
@@ -101,4 +101,4 @@ def meaning(error: grpc.aio.AioRpcError, *, where: str) -> DrystoneError:
     return DrystoneError(ErrorCode.INTERNAL_ERROR, f"etcd at {where}: {status.name}: {words}")
 
 
-_NOT_ALLOWED = ("authentication failed", "authentication is not enabled", "user name is empty", "invalid auth token")
+_NOT_ALLOWED = ("authentication failed", "authentication is not enabled")

@@ -8,6 +8,8 @@ Invariants
   T2  What came twice is given once; a response holds whole revisions, so a commit is never torn.
   T3  Compacted, or a member that is behind what was seen: all is listed, linearizably, and given as a Resync.
   T4  A stream from which nothing comes though a sign of life was asked for is left for another member.
+  T5  `seen_at` is a moment at which the whole cluster had a revision that this stream's member has passed since: a member
+      cut off from the others, or behind them, does not move it.
 States    LISTING --snapshot--> STREAMING --break--> STREAMING (another member);  --compacted--> LISTING
 """
 
@@ -15,6 +17,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -51,23 +54,26 @@ class EtcdWatch:
         end: bytes,
         after: Revision | None,
         listed: Callable[[], Awaitable[Snapshot]],
+        reached: Callable[[], Awaitable[int]],
         document: Callable[[Any], Document],
         progress: float,
         patience: float,
         clock: Clock,
         background: Background,
     ) -> None:
-        """Keys in [begin, end). `listed` reads them all, `document` makes one of a KeyValue; seconds between signs of life
-        that are asked for, and until a silent stream is given up."""
+        """Keys in [begin, end). `listed` reads them all, `reached` the cluster's revision, `document` makes one of a KeyValue;
+        seconds between signs of life that are asked for, and until a silent stream is given up."""
         self._connection, self._clock = connection, clock
         self._begin, self._end = begin, end
         self._next = after + 1 if after is not None else 0
-        self._listed, self._document = listed, document
+        self._listed, self._reached, self._document = listed, reached, document
         self._progress, self._patience = progress, patience
         self._queue: asyncio.Queue[Item] = asyncio.Queue(QUEUE)
         self._seen = -math.inf
         self._asked: float | None = None
         """When the earliest sign of life was asked for that has not come."""
+        self._goal: tuple[int, float] | None = None
+        """The cluster's revision at a moment; once the member has passed it, the reader had everything then."""
         self._heard = 0.0
         self._reading = False
         self._closed = False
@@ -125,7 +131,7 @@ class EtcdWatch:
     async def _stream(self) -> None:
         """One stream's life; returns when everything has to be listed."""
         endpoint, call = await self._connection.stream(WATCH)
-        self._asked, self._heard = None, self._clock.monotonic()
+        self._asked, self._goal, self._heard = None, None, self._clock.monotonic()
         try:
             async with asyncio.TaskGroup() as group:
                 asking = group.create_task(self._ask(call))
@@ -169,9 +175,11 @@ class EtcdWatch:
             return False
         if response.events:
             await self._tell(response.events)
-        elif not response.created and self._asked is not None:
-            await self._queue.put(self._asked)
+        elif not response.created:
             self._asked = None
+            if self._goal is not None and response.header.revision >= self._goal[0]:
+                await self._queue.put(self._goal[1])
+                self._goal = None
         return True
 
     def _canceled(self, endpoint: str, response: Any) -> bool:
@@ -206,10 +214,12 @@ class EtcdWatch:
         while True:
             await self._clock.sleep(self._progress)
             now = self._clock.monotonic()
-            if self._asked is None:
-                self._asked = now
-            elif self._reading and now - max(self._asked, self._heard) > self._patience:
+            if self._asked is not None and self._reading and now - max(self._asked, self._heard) > self._patience:
                 raise Unreachable("a watch gave no sign of life")
+            if self._goal is None:
+                with suppress(Unavailable):
+                    self._goal = (await self._reached(), now)
+            self._asked = self._asked if self._asked is not None else self._clock.monotonic()
             try:
                 async with asyncio.timeout(self._patience):
                     await call.write(_PROGRESS)
