@@ -8,6 +8,7 @@ RunningClock    real time, and on top of it what simulated disks took
 """
 
 import asyncio
+import hashlib
 import random
 import time
 from typing import Protocol
@@ -105,14 +106,14 @@ class SeededEntropy:
 
 
 class CountingEntropy:
-    """Tokens that differ from each other and repeat from run to run."""
+    """Tokens that differ from each other, in any 16 bytes of them, and repeat from run to run."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def token(self, size: int) -> bytes:
         self.count += 1
-        return (self.count * 0x9E3779B97F4A7C15 % (1 << 8 * size)).to_bytes(size, "big")
+        return hashlib.shake_128(self.count.to_bytes(8, "big")).digest(size)
 
     def uniform(self, low: float, high: float) -> float:
         return (low + high) / 2
