@@ -22,6 +22,7 @@ from drystone_metadata.store.ports import (
     Batch,
     Committed,
     Expected,
+    KeyOutOfRange,
     RowKey,
     TabletId,
     TabletPhase,
@@ -177,6 +178,14 @@ class TabletStorageContract:
         newer = row(1, b"a", b"", b"newer")
         await writer.put(newer, deletes=(RowKey(1, b"a"),))
         assert await storage.read(CELL_TABLET, [RowKey(1, b"a")]) == [newer[1]]
+
+    async def test_last_put_of_a_key_in_a_batch_counts(self, storage: TabletStorage) -> None:
+        """A key put several times in one batch holds the last value, whichever is greater."""
+        writer = await owner(storage)
+        for bodies in ((b"z", b"a"), (b"a", b"z")):
+            first, last = (row(1, b"a", b"", body) for body in bodies)
+            assert await writer.put(first, last) is Committed.COMMITTED
+            assert await storage.read(CELL_TABLET, [RowKey(1, b"a")]) == [last[1]]
 
     async def test_empty_batch_advances_the_head(self, storage: TabletStorage) -> None:
         """A batch without rows (a floor being raised) is a commit like any other."""
@@ -354,6 +363,36 @@ class TabletStorageContract:
             assert len(found) == 2
             for address, stored_row in found:
                 unseal(address.kind, address.key, address.seq, stored_row)
+
+    async def test_keys_beyond_the_range_are_refused(self, harness: StorageHarness, storage: TabletStorage) -> None:
+        """R7: a tablet of a range refuses what lies beyond it; nothing there reads as absent."""
+        if not harness.many_tablets:
+            pytest.skip("this storage has one tablet")
+        tablet = TabletId(b"middle")
+        await storage.create(tablet, low=b"g", high=b"p", generation=1)
+        writer = Writer(storage, await storage.take_over(tablet), tablet)
+        inside = [row(kind, key) for kind in (1, 2) for key in (b"g", b"o\xff")]
+        assert await writer.put(*inside) is Committed.COMMITTED
+        assert await storage.read(tablet, [key for key, _ in inside]) == [value for _, value in inside]
+        assert await storage.scan(tablet, RowKey(1, b"g"), RowKey(1, b"p"), 9) == inside[:2]
+        assert await storage.scan(tablet, RowKey(2, b"h"), RowKey(2, b"h", b"x"), 9) == []
+        for beyond in (b"", b"f\xff", b"p", b"p\x00", b"z"):
+            with pytest.raises(KeyOutOfRange):
+                await storage.read(tablet, [RowKey(1, b"h"), RowKey(1, beyond)])
+            with pytest.raises(KeyOutOfRange):
+                await writer.put(row(1, b"h"), row(1, beyond))
+            with pytest.raises(KeyOutOfRange):
+                await writer.put(row(1, b"h"), deletes=(RowKey(1, beyond),))
+        for start, end in (
+            (RowKey(1, b"f"), RowKey(1, b"h")),
+            (RowKey(1, b"h"), RowKey(1, b"p", b"x")),
+            (RowKey(1, b"h"), RowKey(1, b"q")),
+            (RowKey(1, b"h"), RowKey(2, b"")),
+            (RowKey(1, b"h"), RowKey(2, b"i")),
+        ):
+            with pytest.raises(KeyOutOfRange):
+                await storage.scan(tablet, start, end, 9)
+        assert (await storage.state(tablet)).head == 1
 
     async def test_tablets_are_independent(self, harness: StorageHarness, storage: TabletStorage) -> None:
         """Rows, heads and feeds of one tablet are not another's; a dropped tablet is gone."""

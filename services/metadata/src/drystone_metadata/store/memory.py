@@ -25,6 +25,7 @@ from drystone_metadata.store.ports import (
     TabletPhase,
     TabletState,
 )
+from drystone_metadata.store.ranges import check_keys, check_span
 
 
 class Fault(StrEnum):
@@ -129,6 +130,9 @@ class MemoryStorage:
         if self._delay is not None and self._clock is not None:
             await self._clock.sleep(self._delay())
         state = found.state
+        if state.epoch == expected.epoch:
+            check_keys(state, batch.deletes)
+            check_keys(state, [key for key, _ in batch.puts])
         seen = Expected(state.head, state.epoch, state.generation)
         if seen != expected or fault is Fault.STALE or state.phase is not TabletPhase.OPEN:
             return Committed.STALE
@@ -139,12 +143,14 @@ class MemoryStorage:
 
     async def read(self, tablet: TabletId, keys: Sequence[RowKey]) -> list[bytes | None]:
         self._may_fail("read")
-        rows = self._find(tablet).rows
-        return [rows.get(key) for key in keys]
+        found = self._find(tablet)
+        check_keys(found.state, keys)
+        return [found.rows.get(key) for key in keys]
 
     async def scan(self, tablet: TabletId, start: RowKey, end: RowKey, limit: int) -> list[tuple[RowKey, bytes]]:
         self._may_fail("scan")
         found = self._find(tablet)
+        check_span(found.state, start, end)
         first = bisect_left(found.order, start)
         last = min(bisect_left(found.order, end, first), first + limit) if end > start else first
         return [(key, found.rows[key]) for key in found.order[first:last]]

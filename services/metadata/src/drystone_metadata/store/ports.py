@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, NewType, Protocol
 
+from drystone_core.errors import Stale
+
 TabletId = NewType("TabletId", bytes)
 """Up to 32 bytes; the embedded cell has exactly one, CELL_TABLET."""
 CELL_TABLET = TabletId(b"cell")
@@ -87,6 +89,10 @@ class Committed(StrEnum):
     """It may or may not have happened: `state()` must settle it before anything else is decided."""
 
 
+class KeyOutOfRange(Stale):
+    """The tablet does not hold what was asked for (R7): the caller's map of tablets is old."""
+
+
 class FeedRow(NamedTuple):
     seq: int
     batch_id: bytes
@@ -95,7 +101,7 @@ class FeedRow(NamedTuple):
 
 class TabletStorage(Protocol):
     """All methods raise Unavailable when too few members/replicas answer, and FileNotFoundError-free KeyError never:
-    an unknown tablet is Refused(NO_SUCH_BUCKET)."""
+    an unknown tablet is Refused(NO_SUCH_BUCKET). What lies outside the tablet's range is KeyOutOfRange (ranges.py)."""
 
     async def create(self, tablet: TabletId, *, low: bytes, high: bytes, generation: int) -> None:
         """A new open tablet with head 0; idempotent."""
