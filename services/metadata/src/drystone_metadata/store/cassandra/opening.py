@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a cell's keyspace: connect, check the cluster, the schema and the home, and only then serve."""
+
+import logging
+
+from drystone_core.errors import Unavailable
+from drystone_core.ports import Clock, Entropy
+from drystone_metadata.store.cassandra.outcomes import FAILURES, unavailable
+from drystone_metadata.store.cassandra.schema import HOME, Schema
+from drystone_metadata.store.cassandra.server_checks import (
+    SETTINGS,
+    check_replication,
+    check_server,
+    choose_home,
+)
+from drystone_metadata.store.cassandra.session import SCHEMA, CqlSession, Rows, connect
+from drystone_metadata.store.cassandra.settings import CassandraSettings
+from drystone_metadata.store.cassandra.statements import Statements, prepare
+from drystone_metadata.store.cassandra.storage import CassandraStorage
+
+log = logging.getLogger(__name__)
+
+
+class OpenCell:
+    """A keyspace in use: its session, and storages over it."""
+
+    def __init__(
+        self, session: CqlSession, settings: CassandraSettings, statements: Statements, *, home: str, most_bytes: int
+    ) -> None:
+        self.session = session
+        self.home = home
+        """The datacentre that commits (R9)."""
+        self.most_bytes = most_bytes
+        """What every node takes in one commit."""
+        self.settings = settings
+        self.statements = statements
+        self.storage = CassandraStorage(cql=session, statements=statements, settings=settings, most_bytes=most_bytes)
+
+    async def close(self) -> None:
+        """End the session."""
+        await self.session.close()
+
+
+async def open_cell(settings: CassandraSettings, *, clock: Clock, entropy: Entropy) -> OpenCell:
+    """Unavailable with a sentence that says what to do when the cluster, the schema or the home is not as it must be."""
+    session = await connect(settings)
+    try:
+        most_bytes = await _check_nodes(session)
+        schema = Schema(session, settings, clock=clock, entropy=entropy)
+        if replicas := await _replicas(session, settings.keyspace):
+            choose_home(settings.keyspace, replicas, wanted=settings.datacentre, stored=None, asked=session.datacentre)
+        await schema.ready()
+        home = await _home(session, schema, settings)
+        statements = await prepare(session, settings.keyspace)
+    except BaseException:
+        await session.close()
+        raise
+    return OpenCell(session, settings, statements, home=home, most_bytes=most_bytes)
+
+
+async def _home(session: CqlSession, schema: Schema, settings: CassandraSettings) -> str:
+    """The home, stored at the first start (R9)."""
+    replicas = await _replicas(session, settings.keyspace) or {}
+    stored = await schema.fact(HOME)
+
+    def choose(stored: str | None) -> str:
+        return choose_home(
+            settings.keyspace, replicas, wanted=settings.datacentre, stored=stored, asked=session.datacentre
+        )
+
+    home = choose(stored)
+    if stored is None:
+        home = choose(await schema.set_fact(HOME, home))
+    if replicas[home] < 3:
+        log.warning("metadata.few_replicas", extra={"keyspace": settings.keyspace, "replicas": replicas[home]})
+    return home
+
+
+async def _replicas(session: CqlSession, keyspace: str) -> dict[str, int] | None:
+    rows = await _local(session, f"SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'")
+    return check_replication(keyspace, rows[0][0]) if rows else None
+
+
+async def _check_nodes(session: CqlSession) -> int:
+    """Every node of the datacentre that is up; what the smallest takes in one commit."""
+    names = ", ".join(f"'{name}'" for name in SETTINGS)
+    most = []
+    for host in session.cluster.metadata.all_hosts():
+        if host.datacenter == session.datacentre and host.is_up:
+            rows = await _local(session, f"SELECT name, value FROM system_views.settings WHERE name IN ({names})", host)
+            most.append(check_server(str(host.endpoint), dict(rows)))
+    if not most:
+        raise Unavailable(f"no Cassandra node of datacentre {session.datacentre} is up")
+    return min(most)
+
+
+async def _local(session: CqlSession, text: str, host: object = None) -> Rows:
+    """Ask one node for what it keeps itself."""
+    try:
+        return await session.run(text, SCHEMA, host)
+    except FAILURES as failure:
+        raise unavailable(failure) from failure
