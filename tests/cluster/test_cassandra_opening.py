@@ -87,6 +87,11 @@ async def test_home_that_does_not_fit_is_refused(node: CassandraNode, keyspace: 
     assert "change it to NetworkTopologyStrategy" in await refusal(node, keyspace=keyspace)
 
 
+async def test_more_replicas_than_nodes_are_refused(node: CassandraNode, keyspace: str) -> None:
+    """Paxos would count only the nodes there are; commits would go in that quorum reads do not find."""
+    assert "wants 3 replicas in dc1, which has 1 node" in await refusal(node, keyspace=keyspace, replication_factor=3)
+
+
 async def test_a_node_that_is_not_there_is_named(node: CassandraNode) -> None:
     """Nobody listens: the address stands in the sentence."""
     port = free_port(node.address)

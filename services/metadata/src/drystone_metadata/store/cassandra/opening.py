@@ -9,6 +9,7 @@ from drystone_metadata.store.cassandra.outcomes import FAILURES, unavailable
 from drystone_metadata.store.cassandra.schema import HOME, Schema
 from drystone_metadata.store.cassandra.server_checks import (
     SETTINGS,
+    check_nodes,
     check_replication,
     check_server,
     choose_home,
@@ -47,8 +48,7 @@ async def open_cell(settings: CassandraSettings, *, clock: Clock, entropy: Entro
     try:
         most_bytes = await _check_nodes(session)
         schema = Schema(session, settings, clock=clock, entropy=entropy)
-        if replicas := await _replicas(session, settings.keyspace):
-            choose_home(settings.keyspace, replicas, wanted=settings.datacentre, stored=None, asked=session.datacentre)
+        await _check_replicas(session, settings)
         await schema.ready()
         home = await _home(session, schema, settings)
         statements = await prepare(session, settings.keyspace)
@@ -56,6 +56,21 @@ async def open_cell(settings: CassandraSettings, *, clock: Clock, entropy: Entro
         await session.close()
         raise
     return OpenCell(session, settings, statements, home=home, most_bytes=most_bytes)
+
+
+async def _check_replicas(session: CqlSession, settings: CassandraSettings) -> None:
+    """Before anything is written or read at a quorum: that there can be one where our connections go."""
+    asked, replicas = session.datacentre, await _replicas(session, settings.keyspace)
+    if replicas is None and not settings.migrate:
+        return
+    if replicas is not None and asked not in replicas:
+        raise Unavailable(
+            f"the contact points are in datacentre {asked}, keyspace {settings.keyspace} is replicated to"
+            f" {', '.join(replicas)}: give contact points in its home datacentre"
+        )
+    nodes = sum(host.datacenter == asked for host in session.cluster.metadata.all_hosts())
+    wanted = settings.replication_factor if replicas is None else replicas[asked]
+    check_nodes(settings.keyspace, asked, replicas=wanted, nodes=nodes)
 
 
 async def _home(session: CqlSession, schema: Schema, settings: CassandraSettings) -> str:

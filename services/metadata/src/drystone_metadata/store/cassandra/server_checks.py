@@ -57,6 +57,15 @@ def check_replication(keyspace: str, replication: Mapping[str, str]) -> dict[str
     return {name: factor for name, factor in sorted(factors.items()) if factor}
 
 
+def check_nodes(keyspace: str, home: str, *, replicas: int, nodes: int) -> None:
+    """Unavailable with fewer nodes than replicas: reads find no quorum, while Paxos counts only the nodes there are."""
+    if nodes < replicas:
+        raise Unavailable(
+            f"keyspace {keyspace} wants {replicas} replicas in {home}, which has {nodes} node(s): add nodes there, or lower"
+            " the keyspace's replication (`replication_factor` for a new one)"
+        )
+
+
 def choose_home(keyspace: str, replicas: Mapping[str, int], *, wanted: str, stored: str | None, asked: str) -> str:
     """The cell's home (R9). `wanted` by the settings, `stored` in the schema, `asked`: where our connections go."""
     places = ", ".join(replicas)
