@@ -135,8 +135,9 @@ class CassandraNode:
         seed: str = "",
         datacentre: str = "dc1",
         heap: str = "512m",
+        more: str = "",
     ) -> None:
-        """Port 0: any free one. `seed`: the first node of the ring when that is another."""
+        """Port 0: any free one. `seed`: the first node of the ring when that is another. `more`: lines of cassandra.yaml."""
         self.root = root
         self.address = address
         self.port = port or free_port(address)
@@ -144,6 +145,7 @@ class CassandraNode:
         self.datacentre = datacentre
         self._seed = seed or address
         self._heap = heap
+        self._more = more
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -203,7 +205,7 @@ class CassandraNode:
             "root": str(self.root), "address": self.address, "port": self.port, "storage_port": self.storage_port,
             "seed": f"{self._seed}:{self.storage_port}",
         }  # fmt: skip
-        (self.root / "cassandra.yaml").write_text(_YAML.substitute(values))
+        (self.root / "cassandra.yaml").write_text(_YAML.substitute(values) + self._more)
         (self.root / "logback.xml").write_text(_LOGBACK.substitute(values))
         (self.root / "cassandra-rackdc.properties").write_text(f"dc={self.datacentre}\nrack=rack1\n")
 
