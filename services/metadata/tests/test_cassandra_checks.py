@@ -4,8 +4,9 @@
 import pytest
 from cassandra import InvalidRequest, OperationTimedOut, ReadTimeout, Unauthorized, WriteFailure, WriteTimeout
 from cassandra import Unavailable as TooFewReplicas
-from cassandra.cluster import NoHostAvailable
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, NoHostAvailable
 from cassandra.connection import ConnectionShutdown
+from cassandra.policies import DCAwareRoundRobinPolicy, RetryPolicy, TokenAwarePolicy
 from cassandra.protocol import ErrorMessage, OverloadedErrorMessage, ServerError, SyntaxException
 
 from drystone_core.check import InvariantViolation
@@ -13,7 +14,7 @@ from drystone_core.errors import Unavailable
 from drystone_metadata.store.cassandra import CassandraSettings
 from drystone_metadata.store.cassandra.outcomes import FAILURES, refused, unavailable
 from drystone_metadata.store.cassandra.server_checks import check_replication, check_server, choose_home, parse_size
-from drystone_metadata.store.cassandra.session import tls_context
+from drystone_metadata.store.cassandra.session import COMMIT, READ, _profiles, tls_context
 from drystone_metadata.store.cassandra.statements import partition
 from drystone_metadata.store.ports import KeyOutOfRange, RowKey, TabletId, TabletPhase, TabletState
 from drystone_metadata.store.ranges import check_keys, check_span
@@ -117,6 +118,26 @@ def test_wrong_statement_is_refused(failure: Exception) -> None:
     """O1."""
     assert isinstance(failure, FAILURES) and refused(failure)
     assert "refuses" in unavailable(failure).message
+
+
+def test_commits_are_sent_once_and_plain_reads_at_most_twice() -> None:
+    """S1, S2: nothing the driver may meet makes it send a conditional statement again."""
+    profiles = _profiles(CassandraSettings(contact_points=("h",)), TokenAwarePolicy(DCAwareRoundRobinPolicy("dc1")))
+    commit, read = profiles[COMMIT], profiles[READ]
+    assert profiles[EXEC_PROFILE_DEFAULT].retry_policy.__class__ is commit.retry_policy.__class__
+    assert commit.speculative_execution_policy.new_plan("", None).next_execution(None) < 0
+    for number in (0, 1):
+        met = {
+            "on_read_timeout": (None, 6, 2, 1, False),
+            "on_write_timeout": (None, 6, 5, 2, 1),
+            "on_unavailable": (None, 6, 2, 1),
+            "on_request_error": (None, 6, ConnectionShutdown("lost")),
+        }
+        for name, given in met.items():
+            assert getattr(commit.retry_policy, name)(*given, retry_num=number)[0] == RetryPolicy.RETHROW
+            if name != "on_write_timeout":
+                again = getattr(read.retry_policy, name)(*given, retry_num=number)[0]
+                assert (again == RetryPolicy.RETHROW) is (number > 0)
 
 
 def test_settings_are_checked_when_made() -> None:
