@@ -79,14 +79,11 @@ layers: $(DEV) ## import-linter: layers point down, core is pure
 test-linearizability: $(DEV) ## Histories of concurrent clients, judged, with kills (< 15 min)
 	$(BIN)/pytest -q tests/linearizability $(if $(T),-k "$(T)")
 
-test-cluster: $(DEV) ## Metadata on a real Apache Cassandra: contract, model, faults (< 15 min; needs Java 17, Maven)
+test-cluster: $(DEV) ## The parts of a cluster on real servers: etcd, Cassandra (< 15 min; Cassandra needs Java 17, Maven)
 	$(BIN)/pytest -q tests/cluster $(if $(T),-k "$(T)")
 
 test-scale: $(DEV) ## Large objects and many slow clients: memory stays bounded (< 15 min)
 	$(BIN)/pytest -q tests/scale $(if $(T),-k "$(T)")
-
-test-cluster: $(DEV) ## The coordinator over real etcd: killed, stopped, emptied, restored, full (< 15 min)
-	$(BIN)/pytest -q tests/cluster $(if $(T),-k "$(T)")
 
 ##@ Measure
 bench: $(DEV) ## Drystone beside other stores (PEERS=, SECONDS=, ONLY=)
