@@ -101,6 +101,8 @@ class ErrorCode(StrEnum):
     FENCED = "Fenced"
     DAMAGED = "Damaged"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    PEER_DENIED = "PeerDenied"
+    PEER_UNKNOWN = "PeerUnknown"
 
 
 class DrystoneError(Exception):

@@ -34,6 +34,8 @@ _BY_CODE: Mapping[ErrorCode, grpc.StatusCode] = MappingProxyType(
         ErrorCode.ACCESS_DENIED: _S.PERMISSION_DENIED,
         ErrorCode.CORS_FORBIDDEN: _S.PERMISSION_DENIED,
         ErrorCode.METHOD_NOT_ALLOWED: _S.PERMISSION_DENIED,
+        ErrorCode.PEER_DENIED: _S.PERMISSION_DENIED,
+        ErrorCode.PEER_UNKNOWN: _S.UNAUTHENTICATED,
         ErrorCode.EXPIRED_TOKEN: _S.UNAUTHENTICATED,
         ErrorCode.INVALID_ACCESS_KEY_ID: _S.UNAUTHENTICATED,
         ErrorCode.INVALID_TOKEN: _S.UNAUTHENTICATED,
@@ -131,6 +133,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> DrystoneError:
         return Busy(text)
     if status is _S.UNIMPLEMENTED:
         return Refused(ErrorCode.NOT_IMPLEMENTED, text)
+    if status is _S.PERMISSION_DENIED:
+        return Refused(ErrorCode.PEER_DENIED, text)
+    if status is _S.UNAUTHENTICATED:
+        return Refused(ErrorCode.PEER_UNKNOWN, text)
     if status in (_S.UNAVAILABLE, _S.CANCELLED):
         return Unreachable(text)
     return DrystoneError(ErrorCode.INTERNAL_ERROR, f"{status.name}: {text}")

@@ -214,6 +214,8 @@ ERRORS: Mapping[ErrorCode, ErrorRow] = MappingProxyType(
             _row(_C.URI_TOO_LONG, 414, "Your request URI exceeds the maximum allowed length."),
             (_C.STALE, _UNAVAILABLE),
             (_C.FENCED, _UNAVAILABLE),
+            (_C.PEER_DENIED, _INTERNAL),
+            (_C.PEER_UNKNOWN, _INTERNAL),
             (_C.DAMAGED, _INTERNAL),
             (_C.DEADLINE_EXCEEDED, ErrorRow("SlowDown", 503, "Please reduce your request rate.", True)),
         )
