@@ -23,6 +23,7 @@ from drystone_runtime.config_sections import (
     LogSettings,
     MetadataSettings,
     RootSettings,
+    RpcSettings,
     ServerSettings,
     Settings,
     StorageSettings,
@@ -37,9 +38,11 @@ DEFAULT_FILES = (Path("drystone.toml"), Path("/etc/drystone/drystone.toml"))
 class ConfigError(Exception):
     """What is wrong with the configuration: one sentence per problem, all of them."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], settings: Settings) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.settings = settings
+        """What could be understood, for whoever looks for further problems."""
 
 
 def load(
@@ -66,7 +69,7 @@ def load(
     settings = _build(values)
     problems += [_with_source(problem, sources) for problem in settings.problems()]
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems, settings)
     return settings
 
 
@@ -147,6 +150,7 @@ def _build(values: Mapping[tuple[str, str], Any]) -> Settings:
         storage=StorageSettings(**of("storage")),
         metadata=MetadataSettings(**of("metadata")),
         admin=AdminSettings(**of("admin")),
+        rpc=RpcSettings(**of("rpc")),
         supervisor=SupervisorSettings(**of("supervisor")),
         log=LogSettings(**of("log")),
         root=RootSettings(**of("root")),

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from drystone_core.profiles import Profile
+from drystone_runtime.addresses import host_port, rpc_address, rpc_target
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|B|KiB|MiB|GiB|TiB)")
@@ -71,20 +72,6 @@ def truth(value: object) -> bool:
     if isinstance(value, str) and value.lower() in _TRUTH:
         return _TRUTH[value.lower()]
     raise ValueError(f"{value!r} is not true or false")
-
-
-def host_port(value: object) -> str:
-    """`HOST:PORT`, `[V6]:PORT` or `:PORT` (all interfaces); port 0 = a free one."""
-    host, colon, port = str(value).rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
-        raise ValueError(f"{value!r} is not HOST:PORT (e.g. 127.0.0.1:9000, [::1]:9000, :9000)")
-    return f"{host or '0.0.0.0'}:{port}"
-
-
-def split_host_port(value: str) -> tuple[str, int]:
-    """The parts of a checked `host_port`."""
-    host, _, port = value.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def choice(*allowed: str) -> Callable[[object], str]:
@@ -214,6 +201,27 @@ class AdminSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RpcSettings:
+    """gRPC between services that are processes of their own; a standalone store needs none of it."""
+
+    listen: str = setting("", rpc_address, "HOST:PORT or unix:/path; empty = the service's own port on the loopback")
+    tls_ca: str = setting("", text, "PEM file: the authorities that vouch for services of this cell")
+    tls_cert: str = setting("", text, "PEM file: this service's certificate, spiffe://CELL/SERVICE/NAME")
+    tls_key: str = setting("", text, "PEM file: the certificate's private key")
+    plaintext_loopback: bool = setting(False, truth, "no TLS on the loopback: for tests; every user here is let in")
+    metadata: str = setting("127.0.0.1:9100", rpc_target, "the metadata services: one name, or IP:PORT with commas")
+    storage_node: str = setting("127.0.0.1:9200", rpc_target, "the storage node")
+    drain: float = setting(10.0, duration, "how long calls in progress may go on after SIGTERM")
+
+    def problems(self) -> list[str]:
+        """What fits its type and is wrong all the same."""
+        given = (self.tls_ca, self.tls_cert, self.tls_key)
+        if any(given) and not all(given):
+            return ["rpc: tls_ca, tls_cert and tls_key go together; set all three or none"]
+        return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorSettings:
     """What replaces a process that died or hangs."""
 
@@ -265,6 +273,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     metadata: MetadataSettings = field(default_factory=MetadataSettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
+    rpc: RpcSettings = field(default_factory=RpcSettings)
     supervisor: SupervisorSettings = field(default_factory=SupervisorSettings)
     log: LogSettings = field(default_factory=LogSettings)
     root: RootSettings = field(default_factory=RootSettings)
@@ -296,6 +305,7 @@ SECTIONS: Mapping[str, Any] = MappingProxyType(
         "storage": StorageSettings,
         "metadata": MetadataSettings,
         "admin": AdminSettings,
+        "rpc": RpcSettings,
         "supervisor": SupervisorSettings,
         "log": LogSettings,
         "root": RootSettings,

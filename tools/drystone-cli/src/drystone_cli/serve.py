@@ -20,7 +20,8 @@ from drystone_cli.credential import CredentialError, RootCredential, root_creden
 from drystone_cli.exits import OK, Failure
 from drystone_cli.layout import Layout, LayoutError, lay_out, socket_path
 from drystone_cli.process_spec import ProcessSpec
-from drystone_runtime.config_sections import Settings, split_host_port
+from drystone_runtime.addresses import split_host_port
+from drystone_runtime.config_sections import Settings
 from drystone_runtime.entropy import SystemEntropy
 from drystone_runtime.logs import configure
 from drystone_runtime.supervisor import AlreadyRunning, ChildSpec, Supervisor, WatchSettings, listen_tcp, lock_store
