@@ -5,16 +5,20 @@ Invariants
   Q1  At most `flights` calls are in flight and at most `waiting` items wait; beyond it Busy.
   Q2  Every item's future is settled exactly once: with its own answer, its own error, or the call's error.
   Q3  Items go out in the order of their arrival.
+  Q4  An item waits no longer than its caller (call_context.DEADLINE), and the call it travels in takes no longer than the
+      most patient of its items allows. What nobody waits for any more is not sent.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from drystone_core.check import check
-from drystone_core.errors import Busy
+from drystone_core.errors import Busy, ErrorCode, Unavailable
 from drystone_runtime.background import Background
+from drystone_runtime.rpc.call_context import DEADLINE
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -36,15 +40,20 @@ class Coalescer(Generic[Q, A]):
         self._send = send
         self._background = background
         self._batch, self._flights, self._limit = batch, flights, waiting
-        self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
+        self._waiting: deque[_Item[Q, A]] = deque()
         self._flying = 0
 
     def submit(self, item: Q) -> "asyncio.Future[A]":
         """Its answer, once the call it travels in has returned; Busy when too many wait."""
         if len(self._waiting) >= self._limit:
             raise Busy("too many calls wait for this service")
-        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        deadline = DEADLINE.get()
+        if deadline is not None:
+            timer = loop.call_later(deadline - time.monotonic(), _too_late, future)
+            future.add_done_callback(lambda _: timer.cancel())
+        self._waiting.append(_Item(item, future, deadline))
         if self._flying < self._flights:
             self._flying += 1
             self._background.once("rpc.coalesce", self._fly())
@@ -53,9 +62,12 @@ class Coalescer(Generic[Q, A]):
     async def _fly(self) -> None:
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+                batch = self._next()
+                if not batch:
+                    continue
+                DEADLINE.set(_most_patient(batch))
                 try:
-                    answers = await self._send([item for item, _ in batch])
+                    answers = await self._send([one.item for one in batch])
                     check(len(answers) == len(batch), "a bulk call answers item by item")
                 except BaseException as error:
                     failure = (
@@ -69,9 +81,38 @@ class Coalescer(Generic[Q, A]):
         finally:
             self._flying -= 1
 
+    def _next(self) -> "list[_Item[Q, A]]":
+        batch: list[_Item[Q, A]] = []
+        while self._waiting and len(batch) < self._batch:
+            one = self._waiting.popleft()
+            if not one.future.done():
+                batch.append(one)
+        return batch
 
-def _settle(batch: Sequence[tuple[Q, "asyncio.Future[A]"]], answers: Sequence[A | BaseException]) -> None:
-    for (_, future), answer in zip(batch, answers, strict=True):
+
+class _Item(NamedTuple, Generic[Q, A]):
+    item: Q
+    future: "asyncio.Future[A]"
+    deadline: float | None
+    """Monotonic."""
+
+
+def _most_patient(batch: "Sequence[_Item[Q, A]]") -> float | None:
+    latest = 0.0
+    for one in batch:
+        if one.deadline is None:
+            return None
+        latest = max(latest, one.deadline)
+    return latest
+
+
+def _too_late(future: "asyncio.Future[A]") -> None:
+    if not future.done():
+        future.set_exception(Unavailable("the caller's time is over", ErrorCode.DEADLINE_EXCEEDED))
+
+
+def _settle(batch: "Sequence[_Item[Q, A]]", answers: Sequence[A | BaseException]) -> None:
+    for (_, future, _), answer in zip(batch, answers, strict=True):
         if future.done():
             continue
         if isinstance(answer, BaseException):
