@@ -22,8 +22,10 @@ from drystone_core.cell import (
     ScrubStatus,
     StripeReport,
 )
+from drystone_core.check import check
 from drystone_core.errors import DrystoneError, Unavailable
 from drystone_runtime.rpc.scrub_messages import scrub_pass_value
+from drystone_runtime.addresses import UNIX
 from drystone_runtime.rpc.status import DETAIL_KEY, from_detail
 
 
@@ -31,7 +33,8 @@ class AdminClient:
     """Talks to an admin socket."""
 
     def __init__(self, target: str, *, timeout: float = 30.0) -> None:
-        """`target` is `unix:/path` or HOST:PORT."""
+        """`target` is `unix:/path`: its mode authorises."""
+        check(target.startswith(UNIX), "without TLS only unix sockets are called")
         options = [("grpc.default_authority", "localhost")]
         self._stub = admin_pb2_grpc.AdminServiceStub(grpc.insecure_channel(target, options=options))
         self._timeout = timeout

@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import grpc
 
@@ -16,8 +17,9 @@ from drystone_core.ports import Buffer
 from drystone_core.services import BlobHeader, ReadChunk, SmallBlob
 from drystone_runtime.background import Background
 from drystone_runtime.rpc.blob_messages import blob_messages, blob_value, striped_value
-from drystone_runtime.rpc.channel import stream, unary
+from drystone_runtime.rpc.channel import stream, unary_again
 from drystone_runtime.rpc.coalesce import Coalescer
+from drystone_runtime.rpc.retry import Retries
 from drystone_runtime.rpc.status import from_detail
 
 SHORT_BYTES = 256 * 1024
@@ -38,13 +40,22 @@ _STATES: Mapping[int, str] = MappingProxyType(
 class RpcStorage:
     """Appends, reads and status of a storage node somewhere else."""
 
-    def __init__(self, *, channel: grpc.aio.Channel, background: Background, timeout: float = 30.0) -> None:
-        """`timeout`: seconds a call (a whole read) may take."""
+    def __init__(
+        self,
+        *,
+        channel: grpc.aio.Channel,
+        background: Background,
+        timeout: float = 30.0,
+        retries: Retries | None = None,
+    ) -> None:
+        """`timeout`: seconds a call (a whole read) may take. With `retries` an append is repeated: what it may have left
+        behind the first time is never named, and swept; a read is not, because bytes of it may have gone on already."""
         self._stub = storage_pb2_grpc.StorageServiceStub(channel)
         self._timeout = timeout
         self._shorts: Coalescer[pb.ShortRange, bytes] = Coalescer(
             send=self._read_all, background=background, batch=SHORT_RANGES
         )
+        self._retries = retries
         self._appends: Coalescer[SmallBlob, BlobRef] = Coalescer(
             send=self._append_all, background=background, batch=128
         )
@@ -77,7 +88,7 @@ class RpcStorage:
             last=last,
             payload=bytes(payload),
         )
-        answer: pb.AppendPieceResponse = await unary(self._stub.AppendPiece, request, timeout=self._timeout)
+        answer: pb.AppendPieceResponse = await self._call(self._stub.AppendPiece, request)
         return striped_value(answer.extent)
 
     def read_short(self, blobs: Sequence[BlobRef], start: int, length: int) -> "asyncio.Future[bytes]":
@@ -92,7 +103,7 @@ class RpcStorage:
 
     async def status(self) -> NodeStatus:
         """Disks and volumes."""
-        answer: pb.GetStatusResponse = await unary(self._stub.GetStatus, pb.GetStatusRequest(), timeout=self._timeout)
+        answer: pb.GetStatusResponse = await self._call(self._stub.GetStatus, pb.GetStatusRequest())
         disks = tuple(
             DiskStatus(
                 disk_id=disk.disk_id,
@@ -112,13 +123,14 @@ class RpcStorage:
         )
 
     async def _read_all(self, batch: Sequence[pb.ShortRange]) -> list[bytes | BaseException]:
-        answer: pb.ReadShortResponse = await unary(
-            self._stub.ReadShort, pb.ReadShortRequest(ranges=batch), timeout=self._timeout
-        )
+        answer: pb.ReadShortResponse = await self._call(self._stub.ReadShort, pb.ReadShortRequest(ranges=batch))
         return [
             result.bytes if result.WhichOneof("outcome") == "bytes" else from_detail(result.error)
             for result in answer.results
         ]
+
+    async def _call(self, method: Any, request: Any) -> Any:
+        return await unary_again(method, request, timeout=self._timeout, retries=self._retries)
 
     async def _append_all(self, batch: Sequence[SmallBlob]) -> list[BlobRef | BaseException]:
         items = [
@@ -134,7 +146,7 @@ class RpcStorage:
             )
             for blob in batch
         ]
-        answer: pb.AppendResponse = await unary(self._stub.Append, pb.AppendRequest(items=items), timeout=self._timeout)
+        answer: pb.AppendResponse = await self._call(self._stub.Append, pb.AppendRequest(items=items))
         return [
             blob_value(result.blob) if result.HasField("blob") else from_detail(result.error)
             for result in answer.results
