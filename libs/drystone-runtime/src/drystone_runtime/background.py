@@ -58,6 +58,11 @@ class Background:
         """Of the tasks now running, sorted."""
         return sorted(task.get_name() for task in self._tasks)
 
+    @property
+    def stopped(self) -> bool:
+        """No task can be started any more."""
+        return self._stopped
+
     async def stop(self, *, within: float = 10.0) -> None:
         """Cancel all tasks and wait for their ends; those late after `within` seconds are logged and left."""
         self._stopped = True
