@@ -1,35 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m drystone_lifecycle --node ADDRESS --metadata ADDRESS`: frees what is dead on a storage node, over gRPC."""
+"""`drystone lifecycle` and `python -m drystone_lifecycle`: frees what is dead on a storage node, over gRPC."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 
-from drystone_lifecycle.reclaim.reclaimer import Reclaimer
+from drystone_core.identity import ServiceKind
+from drystone_lifecycle.reclaim.reclaimer import Reclaimer, ReclaimSettings
 from drystone_lifecycle.rpc.server import lifecycle_service
-from drystone_runtime.background import Background
-from drystone_runtime.clock import SystemClock
-from drystone_runtime.rpc.channel import open_channel
 from drystone_runtime.rpc.metadata_client import RpcMetadata
-from drystone_runtime.rpc.process import Started, local_address, run_service
+from drystone_runtime.rpc.process import Process, Role, Started, run_service
 from drystone_runtime.rpc.upkeep_client import RpcUpkeep
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """What it takes."""
-    parser.add_argument("--node", type=local_address, default="127.0.0.1:9200", help="the storage node's address")
-    parser.add_argument("--metadata", type=local_address, default="127.0.0.1:9100", help="the metadata service's")
+def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
+    """The process; returns its exit code."""
+    role = Role(
+        kind=ServiceKind.LIFECYCLE,
+        port=9300,
+        arguments=_arguments,
+        flags={
+            "rpc.storage_node": "the storage node to reclaim on (default 127.0.0.1:9200)",
+            "rpc.metadata": "the metadata services (default 127.0.0.1:9100)",
+        },
+        calls=("rpc.storage_node", "rpc.metadata"),
+        start=start,
+    )
+    return run_service(role, arguments, program=program)
 
 
-async def start(given: argparse.Namespace) -> Started:
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    """Nothing beside settings."""
+
+
+async def start(given: argparse.Namespace, process: Process) -> Started:
     """Begin to look for what is dead."""
-    clock = SystemClock()
-    background = Background(clock=clock)
-    node, metadata = open_channel(given.node), open_channel(given.metadata)
+    settings, background = process.settings, process.background
+    node = process.needs(settings.rpc.storage_node, ServiceKind.STORAGE_NODE)
+    metadata = process.needs(settings.rpc.metadata, ServiceKind.METADATA, balance=True)
     reclaimer = Reclaimer(
         node=RpcUpkeep(node),
-        metadata=RpcMetadata(channel=metadata, background=background),
-        clock=clock,
+        metadata=RpcMetadata(channel=metadata, background=background, retries=process.retries()),
+        clock=process.clock,
         background=background,
+        settings=ReclaimSettings(grace=settings.metadata.grace),
     )
     reclaimer.start()
 
@@ -42,4 +56,4 @@ async def start(given: argparse.Namespace) -> Started:
 
 
 if __name__ == "__main__":
-    sys.exit(run_service(name="lifecycle", port=9300, arguments=arguments, start=start))
+    sys.exit(main(program="python -m drystone_lifecycle"))

@@ -1,27 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m drystone_metadata --cluster-id HEX DIR…`: the metadata service with its members in these directories."""
+"""`drystone metadata DIR…` and `python -m drystone_metadata DIR…`: the metadata service with its members there, over gRPC."""
 
 import argparse
 import hashlib
 import os
 import re
 import sys
+from collections.abc import Sequence
 
+from drystone_core.identity import ServiceKind
 from drystone_core.ids import DiskId
 from drystone_metadata.rpc.server import metadata_service
 from drystone_metadata.service import LocalMetadata
+from drystone_metadata.settings import chosen
 from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import CELL_TABLET
-from drystone_runtime.background import Background
-from drystone_runtime.clock import SystemClock
 from drystone_runtime.disks import RealDisk
-from drystone_runtime.entropy import SystemEntropy
 from drystone_runtime.lanes import LoopLanes, ThreadLane
-from drystone_runtime.rpc.process import Started, run_service
+from drystone_runtime.rpc.process import Process, Role, Started, run_service
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """What it takes."""
+def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
+    """The process; returns its exit code."""
+    role = Role(kind=ServiceKind.METADATA, port=9100, arguments=_arguments, flags={}, start=start)
+    return run_service(role, arguments, program=program)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "directories", metavar="DIR", nargs="+", help="directories for members, each on a disk of its own"
     )
@@ -29,10 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--create", action="store_true", help="a cell with nothing in any directory is new")
 
 
-async def start(given: argparse.Namespace) -> Started:
+async def start(given: argparse.Namespace, process: Process) -> Started:
     """Find the newest state and own it; up to two of the directories may be missing (one of two, none of one)."""
-    clock, entropy, lanes = SystemClock(), SystemEntropy(), LoopLanes()
-    background = Background(clock=clock)
+    clock, entropy, lanes, background = process.clock, process.entropy, LoopLanes(), process.background
     storage = EmbeddedStorage(
         units=[_unit(path) for path in given.directories],
         cluster_id=given.cluster_id,
@@ -42,7 +46,13 @@ async def start(given: argparse.Namespace) -> Started:
         entropy=entropy,
     )
     await storage.open(create=given.create)
-    metadata = LocalMetadata(storage=storage, tablet=CELL_TABLET, clock=clock, entropy=entropy)
+    metadata = LocalMetadata(
+        storage=storage,
+        tablet=CELL_TABLET,
+        clock=clock,
+        entropy=entropy,
+        settings=chosen(process.settings.metadata),
+    )
     await metadata.start()
     background.keep("metadata.commit", metadata.run)
     background.keep("metadata.upkeep", metadata.upkeep.run)
@@ -75,4 +85,4 @@ def _cluster_id(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_service(name="metadata", port=9100, arguments=arguments, start=start))
+    sys.exit(main(program="python -m drystone_metadata"))

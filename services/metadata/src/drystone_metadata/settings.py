@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+from drystone_runtime import config_sections
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataSettings:
@@ -48,3 +50,13 @@ class MetadataSettings:
     """Seconds from the end of a look at all internal uploads to the next; the first is `sweep_after` the start."""
     upload_silence: float = 3 * 3600.0
     """Seconds after which an internal upload that nobody renewed is ended: many times the gateways' `renew_seconds`."""
+
+
+def chosen(section: config_sections.MetadataSettings) -> MetadataSettings:
+    """The service's own settings from what was configured."""
+    return MetadataSettings(
+        window=section.retry_window,
+        feed_bytes=section.feed_size,
+        feed_age=section.feed_age,
+        feed_interval=min(10.0, section.feed_age / 8),
+    )

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from drystone_core.ids import ClusterId
 from drystone_core.profiles import Profile
+from drystone_core.slowness import SlownessSettings
 from drystone_datapath.append import AppendSettings
+from drystone_runtime import config_sections
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -81,3 +83,18 @@ class StorageSettings:
     append: AppendSettings = field(default_factory=AppendSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
     open: OpenSettings = field(default_factory=OpenSettings)
+
+
+def chosen(section: config_sections.StorageSettings, paths: tuple[str, ...], *, create: bool = True) -> StorageSettings:
+    """The node's own settings from what was configured."""
+    return StorageSettings(
+        paths=paths,
+        create=create,
+        profile=Profile.parse(section.profile) if section.profile else None,
+        append=AppendSettings(
+            volume_limit=section.volume_size,
+            deadline=section.append_deadline,
+            slow=SlownessSettings(factor=section.slow_factor, floor=section.slow_floor),
+        ),
+        watch=WatchSettings(reserve=section.reserve),
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from drystone_cli.process_spec import ProcessSpec
 from drystone_cli.remembered import recall
 from drystone_cli.scrub_memory import StateScrubMemory
+from drystone_core.identity import ServiceKind
 from drystone_lifecycle.reclaim.reclaimer import Reclaimer, ReclaimSettings
 from drystone_lifecycle.rpc.server import lifecycle_service
 from drystone_replication.repair import Repairer, RepairSettings, Scrubber, ScrubSettings
@@ -14,7 +15,7 @@ from drystone_replication.rpc.server import replication_service
 from drystone_runtime.background import Background as Tasks
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.disks import RealDisk
-from drystone_runtime.rpc.channel import open_channel
+from drystone_runtime.rpc.links import Dialer
 from drystone_runtime.rpc.metadata_client import RpcMetadata
 from drystone_runtime.rpc.server import RpcServer, RpcServerSettings
 from drystone_runtime.rpc.upkeep_client import RpcUpkeep
@@ -35,7 +36,8 @@ class BackgroundProcess:
     def __init__(self, spec: ProcessSpec) -> None:
         clock = SystemClock()
         self._tasks = Tasks(clock=clock)
-        self._channel = open_channel(f"unix:{spec.node_socket}")
+        dial = Dialer(clock=clock, background=self._tasks, tls=None)
+        self._channel = dial.open(f"unix:{spec.node_socket}", ServiceKind.STORAGE_NODE)
         node = RpcUpkeep(self._channel)
         self._repairer = Repairer(
             node=node,

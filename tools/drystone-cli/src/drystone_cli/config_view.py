@@ -6,7 +6,8 @@ import sys
 from dataclasses import fields
 
 from drystone_cli.exits import USAGE
-from drystone_runtime.config_sections import SECTIONS, Settings
+from drystone_runtime.clock import SystemClock
+from drystone_runtime.config_sections import SECTIONS, RpcSettings, Settings
 
 
 def show_problems(problems: list[str], *, as_json: bool) -> int:
@@ -18,6 +19,20 @@ def show_problems(problems: list[str], *, as_json: bool) -> int:
             print(problem, file=sys.stderr)
         print(f"{len(problems)} problem{'s' if len(problems) != 1 else ''}", file=sys.stderr)
     return USAGE
+
+
+def certificate_problems(rpc: RpcSettings) -> list[str]:
+    """What a service that starts now would say of its certificate."""
+    if not (rpc.tls_ca and rpc.tls_cert and rpc.tls_key):
+        return []
+    from drystone_runtime.rpc.tls import TlsFiles, TlsRefused, load
+
+    try:
+        files = TlsFiles(ca=rpc.tls_ca, cert=rpc.tls_cert, key=rpc.tls_key)
+        load(files, kind=None, now=SystemClock().wall_us() // 1_000_000)
+    except TlsRefused as error:
+        return error.problems
+    return []
 
 
 def show_settings(settings: Settings, *, as_json: bool) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from drystone_cli import VERSION
 from drystone_cli.exits import CODES, FAILED, OK, USAGE, Failure
+from drystone_cli.roles import ROLES
+from drystone_cli.roles import run as run_role
 
 if TYPE_CHECKING:
     from drystone_runtime.config_sections import Settings
@@ -33,6 +35,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments and arguments[0] in ROLES:
+        return run_role(arguments[0], arguments[1:])
     parser = build_parser()
     if not arguments:
         parser.print_help(sys.stderr)
@@ -74,6 +78,13 @@ def build_parser() -> argparse.ArgumentParser:
     _scrub_start(_verb(scrub, "start", scrub_start, "begin a pass now, at storage.scrub_rate; one under way goes on"))
     _watched(_verb(scrub, "status", scrub_status, "how far the pass is, or how the last one ended"))
     _bench(_verb(verbs, "bench", bench, "a short, bounded PUT and GET run against an S3 endpoint"))
+    for role, (_, sentence) in ROLES.items():
+        verbs.add_parser(role, help=sentence, add_help=False)  # for the list; run_role has its own parser
+    certs = _group(verbs, "certs", "certificates by which services of a cell know one another")
+    _certs_init(_verb(certs, "init", certs_init, "make an authority and certificates for services, or add to them"))
+    shown = _verb(certs, "show", certs_show, "whom a certificate names and until when it is valid")
+    shown.add_argument("file", metavar="FILE", type=Path, help="PEM")
+    _json(shown)
     _json(_verb(verbs, "version", version, "Drystone's version"))
     return parser
 
@@ -100,13 +111,16 @@ def status(given: argparse.Namespace) -> int:
 
 def config_check(given: argparse.Namespace) -> int:
     """Every problem of file and environment."""
-    from drystone_cli.config_view import show_problems, show_settings
+    from drystone_cli.config_view import certificate_problems, show_problems, show_settings
     from drystone_runtime.config import ConfigError, load
 
     try:
-        settings = load(file=given.config)
+        settings, problems = load(file=given.config), list[str]()
     except ConfigError as error:
-        return show_problems(error.problems, as_json=given.json)
+        settings, problems = error.settings, error.problems
+    problems += certificate_problems(settings.rpc)
+    if problems:
+        return show_problems(problems, as_json=given.json)
     show_settings(settings, as_json=given.json)
     return OK
 
@@ -146,6 +160,27 @@ def bench(given: argparse.Namespace) -> int:
     return run(
         given.endpoint, size=given.size, connections=given.connections, seconds=given.seconds, as_json=given.json
     )
+
+
+def certs_init(given: argparse.Namespace) -> int:
+    """An authority and certificates."""
+    from drystone_cli.certs import init
+
+    return init(
+        given.directory,
+        cell=given.cell,
+        services=given.service,
+        days=given.days,
+        renew=given.renew,
+        as_json=given.json,
+    )
+
+
+def certs_show(given: argparse.Namespace) -> int:
+    """One certificate."""
+    from drystone_cli.certs import show
+
+    return show(given.file, as_json=given.json)
 
 
 def version(given: argparse.Namespace) -> int:
@@ -229,6 +264,22 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", metavar="S", type=float, default=5.0, help="1 to 300 for each of PUT and GET (default 5)"
     )
+    _json(parser)
+
+
+def _certs_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="where ca.crt, ca.key and KIND-NAME.crt, .key lie")
+    parser.add_argument("--cell", metavar="NAME", required=True, help="the cell: a-z, 0-9 and `-`, at most 63")
+    parser.add_argument(
+        "--service",
+        metavar="KIND[:NAME]",
+        action="append",
+        required=True,
+        help="gateway, metadata, storage-node, lifecycle, replication or admin, once for each service; NAME is 0 when "
+        "not given. DIR/KIND-NAME.crt then names spiffe://CELL/KIND/NAME",
+    )
+    parser.add_argument("--days", metavar="N", type=int, default=365, help="a certificate's validity (default 365)")
+    parser.add_argument("--renew", action="store_true", help="issue anew what exists already, with new keys")
     _json(parser)
 
 

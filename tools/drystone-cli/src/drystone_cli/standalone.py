@@ -19,9 +19,6 @@ from drystone_cli.exits import Unusable
 from drystone_cli.process_spec import ProcessSpec
 from drystone_cli.remembered import Remembered, recall, remember
 from drystone_core.errors import DrystoneError
-from drystone_core.profiles import Profile
-from drystone_core.slowness import SlownessSettings
-from drystone_datapath.append import AppendSettings
 from drystone_datapath.volume import DiskState
 from drystone_gateway.app import GatewayApp, Links
 from drystone_gateway.app import World as GatewayWorld
@@ -34,10 +31,9 @@ from drystone_gateway.operations.answers import error_response
 from drystone_gateway.operations.hash_pool import ThreadHashPool
 from drystone_gateway.settings import GatewaySettings
 from drystone_metadata.service import LocalMetadata
-from drystone_metadata.settings import MetadataSettings
+from drystone_metadata.settings import chosen as metadata_settings
 from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import CELL_TABLET
-from drystone_runtime.config_sections import Settings
 from drystone_runtime.disks import RealDisk
 from drystone_runtime.logs import as_extra
 from drystone_runtime.memory_trim import MemoryTrim
@@ -45,7 +41,7 @@ from drystone_storage.disks.assemble import DisksRefused
 from drystone_storage.disks.store import Store
 from drystone_storage.node import StorageNode
 from drystone_storage.node import build as build_storage
-from drystone_storage.settings import StorageSettings, WatchSettings
+from drystone_storage.settings import chosen as storage_settings
 from drystone_storage.world import World, real_world
 
 if TYPE_CHECKING:
@@ -81,7 +77,7 @@ class Standalone:
         self.spec, self.world = spec, world
         self.began = world.clock.monotonic()
         self.remembered = recall(Path(spec.state))
-        chosen = storage_settings(spec.settings, spec.disks, create=self.remembered is None)
+        chosen = storage_settings(spec.settings.storage, spec.disks, create=self.remembered is None)
         self.node: StorageNode = build_storage(chosen, world)
         self.members: EmbeddedStorage | None = None
         self.metadata: LocalMetadata | None = None
@@ -107,7 +103,7 @@ class Standalone:
             tablet=CELL_TABLET,
             clock=self.world.clock,
             entropy=self.world.entropy,
-            settings=metadata_settings(self.spec.settings),
+            settings=metadata_settings(self.spec.settings.metadata),
         )
         await self.metadata.start()
         self.world.background.keep("metadata.commit", self.metadata.run)
@@ -256,33 +252,3 @@ class Standalone:
         while True:
             await self.world.clock.sleep(CERTIFICATE_SECONDS)
             await self.reload()
-
-
-def metadata_settings(settings: Settings) -> MetadataSettings:
-    """The metadata service's own settings from the store's."""
-    metadata = settings.metadata
-    return MetadataSettings(
-        window=metadata.retry_window,
-        feed_bytes=metadata.feed_size,
-        feed_age=metadata.feed_age,
-        feed_interval=min(10.0, metadata.feed_age / 8),
-    )
-
-
-def slowness(settings: Settings) -> SlownessSettings:
-    """When a disk is slow by habit: the same for its volumes and for the metadata on it."""
-    return SlownessSettings(factor=settings.storage.slow_factor, floor=settings.storage.slow_floor)
-
-
-def storage_settings(settings: Settings, disks: tuple[str, ...], *, create: bool) -> StorageSettings:
-    """The storage node's own settings from the store's."""
-    storage = settings.storage
-    return StorageSettings(
-        paths=disks,
-        create=create,
-        profile=Profile.parse(storage.profile) if storage.profile else None,
-        append=AppendSettings(
-            volume_limit=storage.volume_size, deadline=storage.append_deadline, slow=slowness(settings)
-        ),
-        watch=WatchSettings(reserve=storage.reserve),
-    )

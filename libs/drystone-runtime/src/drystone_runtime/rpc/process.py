@@ -1,25 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One service as a process of its own: arguments, signals, readiness, drain. `python -m drystone_metadata` and its like.
+"""One service as a process of its own: settings, certificate, readiness, signals, drain.
 
-Until services authenticate one another, a service listens on unix sockets and on the loopback only.
+`drystone metadata` and its like, and `python -m drystone_metadata` and its like, come in here. Configuration is the file, the
+environment and flags, as everywhere; every problem of it, of the certificate and of the addresses is reported at once.
+SIGTERM and SIGINT drain; SIGHUP looks for a renewed certificate now.
 """
 
 import argparse
 import asyncio
-import ipaddress
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TextIO, TypeVar
 
 from drystone_core.errors import DrystoneError
-from drystone_runtime.config_sections import host_port, split_host_port
+from drystone_core.identity import ServiceKind
+from drystone_core.ports import Clock, Entropy
+from drystone_runtime.addresses import UNIX
+from drystone_runtime.background import Background
+from drystone_runtime.clock import SystemClock
+from drystone_runtime.config import ConfigError, load
+from drystone_runtime.config_sections import Settings
+from drystone_runtime.entropy import SystemEntropy
 from drystone_runtime.logs import configure
-from drystone_runtime.rpc.server import RpcServer, RpcServerSettings, RpcService
+from drystone_runtime.rpc.core_lines import divert
+from drystone_runtime.rpc.health import Health
+from drystone_runtime.rpc.health_watch import follow
+from drystone_runtime.rpc.links import Dialer, Link
+from drystone_runtime.rpc.retry import Retries
+from drystone_runtime.rpc.server import NOTICE_SECONDS, RpcServer, RpcServerSettings, RpcService, listening_problem
+from drystone_runtime.rpc.tls import Certificates, TlsFiles, TlsRefused
 
 log = logging.getLogger(__name__)
-DRAIN_SECONDS = 10.0
+T = TypeVar("T")
+FLAGS: Mapping[str, str] = {
+    "rpc.listen": "unix:/path or HOST:PORT",
+    "rpc.tls_ca": "PEM file: the authorities that vouch for services of this cell",
+    "rpc.tls_cert": "PEM file: this service's certificate",
+    "rpc.tls_key": "PEM file: its private key",
+}
+"""Settings of every service that may stand on the command line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """A kind of service as a process."""
+
+    kind: ServiceKind
+    port: int
+    """Where it listens on the loopback when nothing else is said."""
+    arguments: Callable[[argparse.ArgumentParser], None]
+    """What it takes beside settings."""
+    flags: Mapping[str, str]
+    """Further settings that may stand on the command line, each with its sentence of help."""
+    calls: Sequence[str] = ()
+    """Settings that name whom it calls."""
+    start: Callable[[argparse.Namespace, "Process"], Awaitable["Started"]]
+    """Builds the service; what it returns is served then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,65 +72,173 @@ class Started:
     """Called after the last call has ended."""
 
 
-def run_service(
-    *,
-    name: str,
-    port: int,
-    arguments: Callable[[argparse.ArgumentParser], None],
-    start: Callable[[argparse.Namespace], Awaitable[Started]],
-) -> int:
-    """Entry of a service's process: serves until SIGTERM; returns the exit code (0, 1 cannot start, 2 wrong usage)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What the process gives its service."""
+
+    settings: Settings
+    clock: Clock
+    entropy: Entropy
+    background: Background
+    dial: Dialer
+    health: Health
+
+    def needs(self, target: str, kind: ServiceKind, *, balance: bool = False) -> Link:
+        """A link to a service without which this one is not ready."""
+        link = self.dial.open(target, kind, balance=balance)
+        dependency = self.health.depend(kind.value)
+        self.background.keep(f"health.{kind.value}", lambda: follow(link, dependency, clock=self.clock))
+        return link
+
+    def retries(self) -> Retries:
+        """A budget for calls to one service."""
+        return Retries(clock=self.clock, entropy=self.entropy)
+
+
+def run_service(role: Role, arguments: Sequence[str] | None = None, *, program: str = "") -> int:
+    """A service's whole life: serves until SIGTERM. Exit codes: 0 drained, 1 cannot start, 2 usage or configuration."""
     import uvloop
 
-    parser = argparse.ArgumentParser(
-        prog=f"python -m drystone_{name}", description=f"Drystone's {name} service over gRPC."
-    )
-    parser.add_argument("--listen", default=f"127.0.0.1:{port}", help="unix:/path or HOST:PORT of the loopback")
-    arguments(parser)
-    given = parser.parse_args()
+    name = role.kind.value
+    given = _parser(role, program).parse_args(arguments)
+    settings, problems = _settings(role, given)
+    tls = _certificates(role.kind, settings, problems)
+    address = settings.rpc.listen or f"127.0.0.1:{role.port}"
+    problems += _address_problems(role, settings, address)
+    if problems:
+        for problem in problems:
+            print(f"drystone {name}: {problem}", file=sys.stderr)
+        return 2
+    to_stream = partial(_configure, settings, name)
+    to_stream(sys.stderr)
+    if tls is not None:
+        divert(to_stream)
     try:
-        address = local_address(given.listen)
-    except ValueError as error:
-        parser.error(str(error))
-    configure(level="info", style="auto", role=name)
-    try:
-        uvloop.run(_serve(name, address, given, start))
+        uvloop.run(_live(role, given, settings, address, tls))
     except (DrystoneError, OSError) as error:
         print(f"drystone {name}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def local_address(text: str) -> str:
-    """The address, when only this machine can reach it; ValueError otherwise."""
-    if text.startswith("unix:"):
-        return text
-    host, _ = split_host_port(host_port(text))
-    if host != "localhost" and not _is_loopback(host):
-        raise ValueError(f"{text}: services do not authenticate one another yet, so they listen on the loopback only")
-    return text
+def _configure(settings: Settings, name: str, stream: TextIO) -> None:
+    configure(level=settings.log.level, style=settings.log.format, role=name, stream=stream)
 
 
-def _is_loopback(host: str) -> bool:
+def _parser(role: Role, program: str) -> argparse.ArgumentParser:
+    name = role.kind.value
+    parser = argparse.ArgumentParser(
+        prog=program or f"drystone {name}",
+        description=f"Run Drystone's {name} service over gRPC until SIGTERM.",
+        epilog="Settings come from a file, DRYSTONE_SECTION_KEY and flags; the last one that speaks wins. "
+        "Exit codes: 0 drained · 1 cannot start · 2 usage or configuration.",
+    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="TOML; else ./drystone.toml, /etc/drystone/…")
+    for setting, sentence in {**FLAGS, **role.flags}.items():
+        default = f" (default 127.0.0.1:{role.port})" if setting == "rpc.listen" else ""
+        parser.add_argument(_flag(setting), metavar="VALUE", dest=setting, help=sentence + default)
+    role.arguments(parser)
+    return parser
+
+
+def _flag(setting: str) -> str:
+    return "--" + setting.partition(".")[2].replace("_", "-")
+
+
+def _settings(role: Role, given: argparse.Namespace) -> tuple[Settings, list[str]]:
+    flags = {setting: getattr(given, setting) for setting in (*FLAGS, *role.flags)}
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return load(file=given.config, flags=flags), []
+    except ConfigError as error:
+        return error.settings, error.problems
 
 
-async def _serve(
-    name: str, address: str, given: argparse.Namespace, start: Callable[[argparse.Namespace], Awaitable[Started]]
+def _certificates(kind: ServiceKind, settings: Settings, problems: list[str]) -> Certificates | None:
+    rpc = settings.rpc
+    if not (rpc.tls_ca and rpc.tls_cert and rpc.tls_key):
+        return None
+    files = TlsFiles(ca=rpc.tls_ca, cert=rpc.tls_cert, key=rpc.tls_key)
+    try:
+        return Certificates(files=files, kind=kind, clock=SystemClock())
+    except TlsRefused as error:
+        problems += error.problems
+        return None
+
+
+def _address_problems(role: Role, settings: Settings, address: str) -> list[str]:
+    """Where it may not listen and whom it may not call, as far as that does not follow from other problems."""
+    rpc = settings.rpc
+    if rpc.tls_ca or rpc.tls_cert or rpc.tls_key:
+        return []
+    background = Background(clock=SystemClock())
+    dial = Dialer(clock=SystemClock(), background=background, tls=None, plaintext_loopback=rpc.plaintext_loopback)
+    said = [listening_problem(address, tls=False, plaintext_loopback=rpc.plaintext_loopback)]
+    said += [f"{name}: {problem}" for name in role.calls if (problem := dial.problem(_value(settings, name)))]
+    return [problem for problem in said if problem]
+
+
+def _value(settings: Settings, name: str) -> str:
+    section, _, key = name.partition(".")
+    return str(getattr(getattr(settings, section), key))
+
+
+async def _live(
+    role: Role, given: argparse.Namespace, settings: Settings, address: str, tls: Certificates | None
 ) -> None:
     stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    started = await start(given)
-    server = RpcServer(services=started.services, settings=RpcServerSettings(address=address))
+        loop.add_signal_handler(number, stopping.set)
+    clock, rpc = SystemClock(), settings.rpc
+    background = Background(clock=clock)
+    if tls is not None:
+        background.keep("rpc.certificates", tls.run)
+    loop.add_signal_handler(signal.SIGHUP, _look_again, tls, background)
+    process = Process(
+        settings=settings,
+        clock=clock,
+        entropy=SystemEntropy(),
+        background=background,
+        dial=Dialer(clock=clock, background=background, tls=tls, plaintext_loopback=rpc.plaintext_loopback),
+        health=Health(),
+    )
+    started = await _unless(stopping, role.start(given, process))
+    if started is None:  # told to stop before anything was promised to anybody
+        await background.stop()
+        return
+    server = RpcServer(
+        services=started.services,
+        settings=RpcServerSettings(
+            address=address, reflection=settings.admin.reflection, plaintext_loopback=rpc.plaintext_loopback
+        ),
+        tls=tls,
+        health=process.health,
+        clock=clock,
+    )
     await server.start()
     await server.serving(True)
-    shown = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{server.port}"
+    shown = address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{server.port}"
+    log.info("service.serves", extra={"address": shown, "identity": str(tls.identity) if tls else ""})
     print(f"ready {shown}", flush=True)
     await stopping.wait()
-    await server.stop(DRAIN_SECONDS)
+    await server.stop(rpc.drain, notice=NOTICE_SECONDS)
     await started.stop()
-    log.info("service.stopped", extra={"service": name})
+    await background.stop()
+    log.info("service.stopped", extra={"service": role.kind.value})
+
+
+def _look_again(tls: Certificates | None, background: Background) -> None:
+    if tls is not None:
+        background.once("rpc.certificates_now", tls.reload())
+
+
+async def _unless(stopping: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """The work's result; None when we are told to stop before it is there."""
+    begun, told = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait((begun, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not begun.done():
+        begun.cancel()
+        await asyncio.wait((begun,), timeout=5.0)
+        return None
+    return await begun
