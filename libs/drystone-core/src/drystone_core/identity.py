@@ -6,7 +6,7 @@ Invariants
   N2  The server name of an identity tells the cell and the kind of service, not the name: a client that calls "a
       metadata service of this cell" asks TLS for that name, and any service of that kind may answer.
 Source: SPIFFE ID and X509-SVID specifications (https://github.com/spiffe/spiffe/tree/main/standards); the role in a DNS name of
-the certificate as in Consul's `server.DATACENTER.DOMAIN`. docs/adr/0501-service-identity.md.
+the certificate as in Consul's `server.DATACENTER.DOMAIN`. docs/adr/0503-service-identity.md.
 """
 
 import re
