@@ -7,7 +7,8 @@ The password is in a file of its own, never in the configuration: what is shown 
 import os
 from dataclasses import dataclass
 
-from drystone_runtime.config_sections import duration, host_port, setting, text, texts
+from drystone_runtime.addresses import host_port
+from drystone_runtime.config_sections import duration, setting, text, texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,8 @@ from drystone_core.cell import (
 )
 from drystone_core.check import check
 from drystone_core.errors import DrystoneError, Unavailable
-from drystone_runtime.rpc.scrub_messages import scrub_pass_value
 from drystone_runtime.addresses import UNIX
+from drystone_runtime.rpc.scrub_messages import scrub_pass_value
 from drystone_runtime.rpc.status import DETAIL_KEY, from_detail
 
 
