@@ -2,7 +2,7 @@
 """What a coordinator call costs: `python bench/coordination.py [SECONDS]` against a real etcd member of its own, one JSON line.
 
 Per call: milliseconds of this process's CPU and of wall clock, one at a time; for a watch the time from the commit's call to
-the change at another client, and what a quiet hour of one watch and one session costs.
+the change at another client, and what a quiet watch and a session cost in a second.
 """
 
 import asyncio

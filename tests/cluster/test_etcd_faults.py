@@ -13,6 +13,7 @@ from drystone_core.coordination import (
     ABSENT,
     Change,
     Changes,
+    Coordinator,
     Delete,
     Put,
     Require,
@@ -177,6 +178,44 @@ async def test_a_stream_torn_in_the_middle_of_catching_up_is_taken_up_where_the_
     await watch.close()
     for each in (one, other):
         await each.close()
+
+
+async def test_a_commit_whose_answer_is_lost_is_told_unknown_never_stale(rig: EtcdRig) -> None:
+    """O2: it went in, once; asked again behind the caller's back it would be told that another one was faster."""
+    one, other = await rig.connect(), await rig.connect()
+    line = rig.lines(one)[0]
+    for turn in range(10):
+        key = f"made/{turn}"
+        await until_answers(one)
+        line.hold_answers()
+        commit = asyncio.ensure_future(one.commit(Put(key=key, value=b"mine", expected=ABSENT)))
+
+        async def went_in(key: str = key) -> bool:
+            return await other.get(key) is not None
+
+        await until(went_in)
+        line.tear()
+        line.let_go()
+        with pytest.raises(Unavailable) as told:
+            await commit
+        assert not isinstance(told.value, Unreachable)
+        document = await other.get(key)
+        assert document is not None and document.value == b"mine" and document.created == document.revision
+    for each in (one, other):
+        await each.close()
+
+
+async def until_answers(coordinator: Coordinator) -> None:
+    """A broken connection was noticed and another one is there."""
+
+    async def answers() -> bool:
+        try:
+            await coordinator.get("any")
+        except Unavailable:
+            return False
+        return True
+
+    await until(answers)
 
 
 async def test_etcd_restored_from_an_older_backup_is_noticed_and_nothing_is_trusted(

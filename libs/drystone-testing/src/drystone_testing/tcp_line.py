@@ -17,6 +17,8 @@ class TcpLine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tear_after: int | None = None
+        self._answers = asyncio.Event()
+        self._answers.set()
         self.port = 0
         """Where clients connect, after `start`."""
 
@@ -38,6 +40,7 @@ class TcpLine:
     def let_go(self) -> None:
         """Held bytes go on, as after lost packets."""
         self._open.set()
+        self._answers.set()
 
     def tear(self) -> None:
         """Every connection ends now; new ones work as the line is."""
@@ -47,6 +50,10 @@ class TcpLine:
     def tear_after(self, count: int) -> None:
         """The next connection ends after so many bytes from the server."""
         self._tear_after = count
+
+    def hold_answers(self) -> None:
+        """What clients send arrives; what the server says stays where it is."""
+        self._answers.clear()
 
     async def close(self) -> None:
         """Listen no more, end all."""
@@ -70,8 +77,8 @@ class TcpLine:
             return
         self._writers.add(back)
         tasks = {
-            asyncio.ensure_future(self._forward(reader, back, None)),
-            asyncio.ensure_future(self._forward(onward, writer, limit)),
+            asyncio.ensure_future(self._forward(reader, back, None, from_server=False)),
+            asyncio.ensure_future(self._forward(onward, writer, limit, from_server=True)),
         }
         self._tasks |= tasks
         try:
@@ -84,11 +91,15 @@ class TcpLine:
                 each.transport.abort()
                 self._writers.discard(each)
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None) -> None:
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None, *, from_server: bool
+    ) -> None:
         sent = 0
         with suppress(OSError):
             while data := await reader.read(65536):
                 await self._open.wait()
+                if from_server:
+                    await self._answers.wait()
                 if limit is not None and sent + len(data) > limit:
                     writer.write(data[: limit - sent])
                     return
