@@ -4,6 +4,7 @@
 import asyncio
 import random
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -178,6 +179,27 @@ async def test_a_stream_torn_in_the_middle_of_catching_up_is_taken_up_where_the_
     await watch.close()
     for each in (one, other):
         await each.close()
+
+
+async def test_watches_and_sessions_close_while_etcd_is_just_dying(own_etcd: EtcdServers, rig: EtcdRig) -> None:
+    """A cancellation and the failure of the stream come at the same moment; neither hides the other."""
+    member = own_etcd.members[0]
+    for turn in range(4):
+        one = await rig.connect(endpoints=own_etcd.endpoints)
+        watches = [one.watch("w/") for _ in range(20)]
+        for watch in watches:
+            await watch.next()
+        session = await one.open_session(ttl=60)
+        member.kill()
+        time.sleep(0.2)  # noqa: ASYNC251 - the loop must not run while the streams fail
+        async with asyncio.timeout(PATIENCE):
+            if turn % 2:
+                for watch in watches:
+                    await watch.close()
+                await session.close()
+            await one.close()
+        member.start()
+        await asyncio.to_thread(own_etcd.wait, member)
 
 
 async def test_a_commit_whose_answer_is_lost_is_told_unknown_never_stale(rig: EtcdRig) -> None:

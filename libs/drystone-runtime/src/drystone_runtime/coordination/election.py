@@ -24,7 +24,7 @@ from drystone_core.coordination import (
     Session,
     Watch,
 )
-from drystone_core.errors import DrystoneError, ErrorCode, Stale, Unavailable
+from drystone_core.errors import Busy, DrystoneError, ErrorCode, Stale, Unavailable
 from drystone_core.formats.coordination import LeaderDocument, election_key, encode
 from drystone_core.ports import Clock
 from drystone_runtime.coordination.session import RETRY, unless_over
@@ -88,7 +88,7 @@ async def campaign(
             except Stale as error:
                 if error.code is ErrorCode.FENCED:
                     raise
-            except Unavailable:
+            except (Unavailable, Busy):
                 await clock.sleep(RETRY)
             else:
                 return Leadership(coordinator=coordinator, session=session, key=key, token=token)
@@ -136,7 +136,7 @@ async def _own(coordinator: Coordinator, session: Session, key: str) -> Revision
     """The token, when a commit of unknown outcome made us leader."""
     try:
         document = await coordinator.get(key)
-    except Unavailable:
+    except (Unavailable, Busy):
         return None
     return document.created if document is not None and document.session == session.id else None
 

@@ -29,6 +29,7 @@ from drystone_runtime.coordination.etcd_calls import (
     Verdict,
     judge,
     meaning,
+    raise_if_cancelled,
     serialize,
 )
 from drystone_runtime.coordination.etcd_settings import EtcdSettings
@@ -64,6 +65,7 @@ class EtcdConnection:
         self._token = ""
         self._logging_in = asyncio.Lock()
         self._seen = 0
+        self._answered = ""
         self._cluster = 0
         self._damaged: Damaged | None = None
         self.clock = clock
@@ -99,6 +101,7 @@ class EtcdConnection:
                     raise meaning(error, where=endpoint) from error
                 await self._clock.sleep(self._entropy.uniform(PAUSE / 4, PAUSE))
                 continue
+            self._answered = endpoint
             self._observe(answer.header, floor=floor, linear=method.linear)
             return answer
 
@@ -114,7 +117,12 @@ class EtcdConnection:
             await stream.write(request)
             answer = await stream.read()
             stream.cancel()
+        except asyncio.InvalidStateError as error:
+            raise_if_cancelled()
+            self.failed(endpoint, "the stream ended")
+            raise Unavailable(f"etcd at {endpoint} ended the stream of a renewal") from error
         except grpc.aio.AioRpcError as error:
+            raise_if_cancelled()
             if judge(error) is Verdict.TOKEN:
                 self._token = ""
             self.failed(endpoint, error.details() or error.code().name)
@@ -140,6 +148,8 @@ class EtcdConnection:
         """Something went wrong there: the next call tries the next member."""
         if self._settings.endpoints[self._turn] == endpoint:
             self._turn = (self._turn + 1) % len(self._settings.endpoints)
+        if self._answered == endpoint:
+            self._answered = ""
             log.info("etcd.member_left", extra={"endpoint": endpoint, "reason": reason})
 
     def forget_token(self) -> None:

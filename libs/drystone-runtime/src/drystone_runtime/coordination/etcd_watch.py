@@ -25,10 +25,10 @@ import grpc
 from drystone.etcd.v1 import etcd_pb2
 from drystone_core.check import check
 from drystone_core.coordination import Changes, Deleted, Document, Resync, Revision, Snapshot, Written
-from drystone_core.errors import Damaged, DrystoneError, ErrorCode, Refused, Unavailable, Unreachable
+from drystone_core.errors import Busy, Damaged, DrystoneError, ErrorCode, Refused, Unavailable, Unreachable
 from drystone_core.ports import Clock
 from drystone_runtime.background import Background
-from drystone_runtime.coordination.etcd_calls import WATCH, Verdict, judge, meaning
+from drystone_runtime.coordination.etcd_calls import WATCH, Verdict, judge, meaning, raise_if_cancelled
 from drystone_runtime.coordination.etcd_connection import EtcdConnection
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class EtcdWatch:
         """The cluster's revision at a moment; once the member has passed it, the reader had everything then."""
         self._heard = 0.0
         self._reading = False
-        self._closed = False
+        self._closed = self._quiet = False
         self._pump = background.once("coordination.watch", self._run())
 
     async def next(self) -> Changes | Resync:
@@ -102,20 +102,20 @@ class EtcdWatch:
 
     async def _run(self) -> None:
         """Fill the queue for ever, or until etcd lets us read no more."""
-        quiet = False
         while True:
             try:
                 if self._next == 0:
                     await self._list()
                 await self._stream()
-                quiet = False
-            except Unavailable as error:
-                if not quiet:
-                    log.info("watch.broken", extra={"reason": error.message, "key": self._begin.decode()})
-                quiet = True
             except (Refused, Damaged) as error:
                 await self._queue.put(error)
                 return
+            except DrystoneError as error:
+                if not self._quiet:
+                    log.info("watch.broken", extra={"reason": str(error), "key": self._begin.decode()})
+                self._quiet = True
+                if isinstance(error, Busy):
+                    self._next = 0  # too much to catch up with: read it in pages
             except Exception as error:  # the outermost loop: a bug must not leave the reader waiting for ever
                 await self._queue.put(DrystoneError(ErrorCode.INTERNAL_ERROR, f"a watch ended: {error!r}"))
                 raise
@@ -158,8 +158,10 @@ class EtcdWatch:
                 if not await self._take(endpoint, response):
                     return
         except asyncio.InvalidStateError as error:
+            raise_if_cancelled()
             raise Unreachable(f"etcd at {endpoint} ended the stream") from error
         except grpc.aio.AioRpcError as error:
+            raise_if_cancelled()
             if judge(error) is Verdict.TOKEN:
                 self._connection.forget_token()
                 raise Unavailable(f"etcd at {endpoint} asks for a new token") from error
@@ -167,6 +169,7 @@ class EtcdWatch:
 
     async def _take(self, endpoint: str, response: Any) -> bool:
         """One response; False: list everything."""
+        self._quiet = False
         if response.canceled:
             return self._canceled(endpoint, response)
         if response.created and response.header.revision < self._next - 1:
@@ -217,11 +220,12 @@ class EtcdWatch:
             if self._asked is not None and self._reading and now - max(self._asked, self._heard) > self._patience:
                 raise Unreachable("a watch gave no sign of life")
             if self._goal is None:
-                with suppress(Unavailable):
+                with suppress(Unavailable, Busy):
                     self._goal = (await self._reached(), now)
             self._asked = self._asked if self._asked is not None else self._clock.monotonic()
             try:
                 async with asyncio.timeout(self._patience):
                     await call.write(_PROGRESS)
             except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+                raise_if_cancelled()
                 raise Unreachable("nothing can be sent on the stream of a watch") from error

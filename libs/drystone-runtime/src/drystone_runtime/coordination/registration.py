@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from drystone_core.check import check
 from drystone_core.coordination import ABSENT, Coordinator, Deleted, Document, Put, Resync, Revision, Session, Written
-from drystone_core.errors import ErrorCode, Refused, Stale, Unavailable
+from drystone_core.errors import Busy, ErrorCode, Refused, Stale, Unavailable
 from drystone_core.formats.coordination import DiskDocument, NodeDocument, decode, disk_key, encode, node_key
 from drystone_core.ports import Clock, Entropy
 from drystone_runtime.background import Background
@@ -164,7 +164,7 @@ class Registration:
                     log.info("registration.renewed", extra={"node": self._node.node, "incarnation": self.incarnation})
                 except Refused as error:
                     self._over = error
-                except Unavailable:
+                except (Unavailable, Busy):
                     await self._clock.sleep(RETRY)
 
     async def _displaced(self) -> str:

@@ -84,6 +84,16 @@ class LeasedSession:
             self._over.set()
 
     async def _keep(self) -> None:
+        try:
+            await self._renew_in_time()
+        except Exception as error:  # a bug: whoever waits must be told all the same
+            self._end(f"its renewal failed: {error!r}")
+            raise
+        if self._reason != "closed":
+            log.error("session.lost", extra={"session": self._id, "reason": self._reason})
+            await self._revoke_quietly()
+
+    async def _renew_in_time(self) -> None:
         pause, silent = self._ttl / 3, ""
         while (left := self.left()) > 0:
             await self._clock.sleep(min(pause, left))
@@ -101,9 +111,6 @@ class LeasedSession:
                 self._until = asked + ttl * (1 - MARGIN)
                 pause, silent = self._ttl / 3, ""
         self._end(f"not renewed in time{silent}")
-        if self._reason != "closed":
-            log.error("session.lost", extra={"session": self._id, "reason": self._reason})
-            await self._revoke_quietly()
 
     async def _revoke_quietly(self) -> None:
         try:
