@@ -17,7 +17,8 @@ import grpc
 
 from drystone_core.ids import DiskId
 from drystone_datapath.volume import DiskUnit
-from drystone_runtime.rpc.remote_disk import Peer, RemoteDisk, blocking_channel
+from drystone_runtime.rpc.channel import blocking_channel
+from drystone_runtime.rpc.remote_disk import Peer, RemoteDisk
 from drystone_runtime.rpc.server import RpcServer, RpcServerSettings
 from drystone_storage.rpc.disks import disk_service
 from drystone_storage.world import real_world

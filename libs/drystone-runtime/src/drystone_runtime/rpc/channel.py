@@ -26,7 +26,7 @@ FRAME_OPTIONS = (
     ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
     ("grpc.http2.bdp_probe", 0),
 )
-KEEPALIVE_MS = 20_000
+KEEPALIVE_MS = 10_000
 """A connection that is silent for so long is asked whether anybody is there."""
 KEEPALIVE_TIMEOUT_MS = 5_000
 CLIENT_OPTIONS = (
@@ -53,6 +53,13 @@ def plaintext_channel(target: str) -> grpc.aio.Channel:
     if target.startswith("unix:"):
         options.append(("grpc.default_authority", "localhost"))
     return grpc.aio.insecure_channel(target, options=options)
+
+
+def blocking_channel(target: str) -> grpc.Channel:
+    """A channel for blocking calls from threads to `unix:/path`."""
+    if not target.startswith("unix:"):
+        raise ValueError(f"{target}: without TLS only unix sockets are called")
+    return grpc.insecure_channel(target, options=[*CLIENT_OPTIONS, ("grpc.default_authority", "localhost")])
 
 
 async def unary(method: Any, request: Any, *, timeout: float) -> Any:

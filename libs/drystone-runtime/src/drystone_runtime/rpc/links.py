@@ -20,9 +20,10 @@ import grpc
 
 from drystone_core.identity import ServiceKind, server_name
 from drystone_core.ports import Clock
-from drystone_runtime.addresses import is_loopback, split_targets
+from drystone_runtime.addresses import UNIX, is_loopback, split_targets
 from drystone_runtime.background import Background
-from drystone_runtime.rpc.channel import CLIENT_OPTIONS, plaintext_channel
+from drystone_runtime.rpc.blocking_link import BlockingLink
+from drystone_runtime.rpc.channel import CLIENT_OPTIONS, blocking_channel, plaintext_channel
 from drystone_runtime.rpc.counters import RpcCounters
 from drystone_runtime.rpc.refusal_log import RefusalLog
 from drystone_runtime.rpc.tls import Certificates, day
@@ -67,6 +68,15 @@ class Dialer:
         make = _Maker(target, addresses, kind, self._tls if addresses else None, balance=balance)
         return Link(make=make, counters=self.counters, background=self._background, refusals=self._refusals)
 
+    def open_blocking(self, target: str, kind: ServiceKind) -> BlockingLink:
+        """The same for blocking calls from threads; call it on the loop."""
+        if said := self.problem(target):
+            raise ValueError(said)
+        addresses = split_targets(target)
+        tls = self._tls if addresses else None
+        make = _Maker(target, addresses, kind, tls, balance=False)
+        return BlockingLink(make=make.blocking_channel, tls=tls, background=self._background, clock=self._clock)
+
 
 class _Maker:
     """Makes the channels of one link."""
@@ -94,6 +104,13 @@ class _Maker:
         if self.tls is None:
             return plaintext_channel(self._uri)
         return grpc.aio.secure_channel(self._uri, self.tls.channel_credentials(), options=self._options)
+
+    def blocking_channel(self) -> grpc.Channel:
+        if self.tls is not None:
+            return grpc.secure_channel(self._uri, self.tls.channel_credentials(), options=self._options)
+        if not self._uri.startswith(UNIX):
+            return grpc.insecure_channel(self._uri, options=self._options)
+        return blocking_channel(self._uri)
 
 
 class _Generation:

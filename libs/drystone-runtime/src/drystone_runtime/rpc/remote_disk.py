@@ -13,7 +13,7 @@ Not one call more than needed: an append and the look at its slot's close flag t
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 
@@ -21,28 +21,23 @@ from drystone.storage.v1 import disks_pb2 as pb
 from drystone.storage.v1 import disks_pb2_grpc
 from drystone_core.ids import DiskId
 from drystone_core.ports import Buffer
-from drystone_runtime.rpc.channel import FRAME_OPTIONS
+from drystone_runtime.rpc.channel import blocking_channel
 
 CALL_BYTES = 32 << 20
 """Bytes one call carries at most."""
 A = TypeVar("A")
 
 
-def blocking_channel(target: str, *, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
-    """A channel for calls from lanes: `unix:/path` or `HOST:PORT`."""
-    options: list[tuple[str, int | str]] = [
-        *FRAME_OPTIONS,
-        ("grpc.initial_reconnect_backoff_ms", 50),
-        ("grpc.min_reconnect_backoff_ms", 50),
-        ("grpc.max_reconnect_backoff_ms", 1000),
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 5000),
-    ]
-    if target.startswith("unix:"):
-        options.append(("grpc.default_authority", "localhost"))
-    if credentials is None:
-        return grpc.insecure_channel(target, options=options)
-    return grpc.secure_channel(target, credentials, options=options)
+class BlockingChannel(Protocol):
+    """What a stub of unary calls, made from threads, asks for: a grpc.Channel, or a BlockingLink."""
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """A method."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
 
 
 class Peer:
@@ -50,9 +45,9 @@ class Peer:
 
     __slots__ = ("_channel", "_dial", "endpoint", "stub")
 
-    def __init__(self, endpoint: str, dial: Callable[[str], grpc.Channel] = blocking_channel) -> None:
+    def __init__(self, endpoint: str, dial: Callable[[str], BlockingChannel] = blocking_channel) -> None:
         self._dial = dial
-        self._channel: grpc.Channel | None = None
+        self._channel: BlockingChannel | None = None
         self.move(endpoint)
 
     def move(self, endpoint: str) -> None:

@@ -108,7 +108,8 @@ class Certificates:
         """Reads the files; TlsRefused when they cannot be used."""
         self._files, self._kind, self._clock = files, kind, clock
         self._stamp = _stamp(files)
-        self.material = load(files, kind=kind, now=self._now())
+        self.material = self.previous = load(files, kind=kind, now=self._now())
+        """As they are now; as they were before the last renewal."""
         self._listeners: list[Callable[[], None]] = []
         self._refused: list[str] = []
         self._ageing = RefusalLog(clock=clock, log=log, every=3600.0)
@@ -163,7 +164,7 @@ class Certificates:
             self._refused = found
         if not isinstance(found, TlsMaterial):
             return False
-        self.material, self._refused = found, []
+        self.previous, self.material, self._refused = self.material, found, []
         log.info("rpc.certificates_reloaded", extra={"identity": str(found.identity), "until": day(found.not_after)})
         for listener in tuple(self._listeners):
             listener()

@@ -23,7 +23,7 @@ from drystone_core.ring import Ring
 from drystone_datapath.volume import DiskState, DiskUnit, VolumeState
 from drystone_runtime.coordination.cache import CoordinatorCache
 from drystone_runtime.coordination.registration import Registration
-from drystone_runtime.rpc.remote_disk import blocking_channel
+from drystone_runtime.rpc.channel import blocking_channel
 from drystone_storage.cell.claims import CoordinatedClaims
 from drystone_storage.cell.peers import Dial, PeerDisks
 from drystone_storage.cell.view import ROLE, CellView, view_of

@@ -10,18 +10,16 @@ Invariants
 import logging
 from collections.abc import Callable, Mapping
 
-import grpc
-
 from drystone_core.formats.coordination import DiskDocument, NodeDocument
 from drystone_core.ids import DiskId
 from drystone_datapath.volume import DiskState, DiskUnit
-from drystone_runtime.rpc.remote_disk import Peer, RemoteDisk
+from drystone_runtime.rpc.remote_disk import BlockingChannel, Peer, RemoteDisk
 from drystone_storage.cell.view import CellView
 from drystone_storage.disks.watch import DiskWatch
 from drystone_storage.world import World
 
 log = logging.getLogger(__name__)
-Dial = Callable[[str], grpc.Channel]
+Dial = Callable[[str], BlockingChannel]
 """A channel for blocking calls to an endpoint."""
 
 
