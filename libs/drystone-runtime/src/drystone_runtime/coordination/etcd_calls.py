@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """etcd's methods, and what the errors of their calls mean. The messages are ours (docs/adr/0501), the names on the wire etcd's."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -43,14 +42,6 @@ AUTHENTICATE = Method("/etcdserverpb.Auth/Authenticate", etcd_pb2.AuthenticateRe
 def serialize(message: Any) -> bytes:
     """Of any request."""
     return bytes(message.SerializeToString())
-
-
-def raise_if_cancelled() -> None:
-    """grpc.aio answers a cancelled read or write of a stream with the stream's own failure when that comes at the same
-    moment; whoever handles the failure must not forget the cancellation."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 class Verdict(Enum):

@@ -29,10 +29,10 @@ from drystone_runtime.coordination.etcd_calls import (
     Verdict,
     judge,
     meaning,
-    raise_if_cancelled,
     serialize,
 )
 from drystone_runtime.coordination.etcd_settings import EtcdSettings
+from drystone_runtime.rpc.cancellation import raise_if_cancelled
 
 log = logging.getLogger(__name__)
 MESSAGE_LIMIT = 256 * 1024 * 1024

@@ -28,8 +28,9 @@ from drystone_core.coordination import Changes, Deleted, Document, Resync, Revis
 from drystone_core.errors import Busy, Damaged, DrystoneError, ErrorCode, Refused, Unavailable, Unreachable
 from drystone_core.ports import Clock
 from drystone_runtime.background import Background
-from drystone_runtime.coordination.etcd_calls import WATCH, Verdict, judge, meaning, raise_if_cancelled
+from drystone_runtime.coordination.etcd_calls import WATCH, Verdict, judge, meaning
 from drystone_runtime.coordination.etcd_connection import EtcdConnection
+from drystone_runtime.rpc.cancellation import raise_if_cancelled
 
 log = logging.getLogger(__name__)
 QUEUE = 64

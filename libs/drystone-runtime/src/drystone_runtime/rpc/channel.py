@@ -13,6 +13,7 @@ import grpc
 
 from drystone_core.errors import DrystoneError
 from drystone_runtime.rpc.call_context import bounded, outgoing
+from drystone_runtime.rpc.cancellation import raise_if_cancelled
 from drystone_runtime.rpc.counters import OK, MethodCounter
 from drystone_runtime.rpc.retry import Retries
 from drystone_runtime.rpc.status import from_rpc_error
@@ -101,6 +102,7 @@ async def stream(method: Any, request: Any, *, timeout: float) -> AsyncIterator[
             yield answer
         code = OK
     except grpc.aio.AioRpcError as error:
+        raise_if_cancelled()
         code = error.code().name
         raise _meaning(method, error) from error
     finally:

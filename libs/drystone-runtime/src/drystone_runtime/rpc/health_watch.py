@@ -7,6 +7,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from drystone_core.ports import Clock
+from drystone_runtime.rpc.cancellation import raise_if_cancelled
 from drystone_runtime.rpc.health import Dependency
 
 AGAIN_SECONDS = 0.5
@@ -28,6 +29,7 @@ async def follow(channel: grpc.aio.Channel, dependency: Dependency, *, clock: Cl
             async for answer in stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=WATCH_SECONDS):
                 dependency.set("" if answer.status == _SERVING else "it says that it is not ready")
         except grpc.aio.AioRpcError as error:
+            raise_if_cancelled()
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not dependency.reason:
                 continue
             reason = error.details() or error.code().name
