@@ -178,7 +178,7 @@ class Coordinator(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close sessions, watches and connections."""
+        """Close sessions and connections. Who reads a watch stops before."""
         ...
 
 

@@ -32,7 +32,7 @@ from drystone_runtime.coordination.etcd_calls import (
     serialize,
 )
 from drystone_runtime.coordination.etcd_settings import EtcdSettings
-from drystone_runtime.rpc.cancellation import raise_if_cancelled
+from drystone_runtime.rpc.cancellation import cancellable
 
 log = logging.getLogger(__name__)
 MESSAGE_LIMIT = 256 * 1024 * 1024
@@ -84,10 +84,9 @@ class EtcdConnection:
             floor, sent = self._seen, False
             try:
                 metadata = await self.metadata(channel)
-                sent = True
-                answer = await _unary(channel, method)(
-                    request, metadata=metadata, timeout=self._patience(deadline, repeatable=repeatable)
-                )
+                patience, sent = self._patience(deadline, repeatable=repeatable), True
+                with cancellable():
+                    answer = await _unary(channel, method)(request, metadata=metadata, timeout=patience)
             except grpc.aio.AioRpcError as error:
                 verdict = judge(error)
                 if verdict is Verdict.TOKEN and self._settings.user and not renewed:
@@ -114,15 +113,14 @@ class EtcdConnection:
             stream = _stream(channel, KEEP_ALIVE)(
                 metadata=metadata, timeout=max(0.05, deadline - self._clock.monotonic())
             )
-            await stream.write(request)
-            answer = await stream.read()
+            with cancellable():
+                await stream.write(request)
+                answer = await stream.read()
             stream.cancel()
         except asyncio.InvalidStateError as error:
-            raise_if_cancelled()
             self.failed(endpoint, "the stream ended")
             raise Unavailable(f"etcd at {endpoint} ended the stream of a renewal") from error
         except grpc.aio.AioRpcError as error:
-            raise_if_cancelled()
             if judge(error) is Verdict.TOKEN:
                 self._token = ""
             self.failed(endpoint, error.details() or error.code().name)
@@ -197,9 +195,9 @@ class EtcdConnection:
         except OSError as error:
             raise Unreachable(f"the password file of the coordinator cannot be read: {error}") from error
         request = etcd_pb2.AuthenticateRequest(name=self._settings.user, password=password.removesuffix("\n"))
-        answer = await _unary(channel, AUTHENTICATE)(
-            request, metadata=(("hasleader", "true"),), timeout=self._settings.timeout
-        )
+        metadata = (("hasleader", "true"),)
+        with cancellable():
+            answer = await _unary(channel, AUTHENTICATE)(request, metadata=metadata, timeout=self._settings.timeout)
         return str(answer.token)
 
     async def _open(self, endpoint: str) -> grpc.aio.Channel:
@@ -259,7 +257,8 @@ class EtcdConnection:
         found = []
         for endpoint, channel in sorted(self._channels.items()):
             try:
-                await _unary(channel, RANGE)(etcd_pb2.RangeRequest(key=b"\0"), timeout=0.2)
+                with cancellable():
+                    await _unary(channel, RANGE)(etcd_pb2.RangeRequest(key=b"\0"), timeout=0.2)
             except grpc.aio.AioRpcError as error:
                 found.append(f"{endpoint} ({error.details() or error.code().name})")
         return "; ".join(found) or ", ".join(self._settings.endpoints)
