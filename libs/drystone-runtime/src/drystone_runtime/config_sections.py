@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from drystone_core.profiles import Profile
+from drystone_core.slowness import SlownessSettings
 from drystone_runtime.addresses import host_port, rpc_address, rpc_target
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
@@ -153,6 +154,10 @@ class StorageSettings:
         14 * 86400.0, duration, "every closed fragment is read once in this time; 0 = only when asked"
     )
     scrub_rate: int = setting(32 * MIB, size, "bytes a second scrubbing may read")
+
+    def slowness(self) -> SlownessSettings:
+        """When a disk is slow by habit: the same for its volumes and for the metadata on it."""
+        return SlownessSettings(factor=self.slow_factor, floor=self.slow_floor)
 
     def problems(self) -> list[str]:
         """What fits its type and is wrong all the same."""

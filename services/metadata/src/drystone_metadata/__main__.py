@@ -13,7 +13,7 @@ from drystone_core.ids import DiskId
 from drystone_metadata.rpc.server import metadata_service
 from drystone_metadata.service import LocalMetadata
 from drystone_metadata.settings import chosen
-from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
+from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import CELL_TABLET
 from drystone_runtime.disks import RealDisk
 from drystone_runtime.lanes import LoopLanes, ThreadLane
@@ -44,6 +44,7 @@ async def start(given: argparse.Namespace, process: Process) -> Started:
         lanes=lanes,
         clock=clock,
         entropy=entropy,
+        settings=EmbeddedSettings(slow=process.settings.storage.slowness()),
     )
     await storage.open(create=given.create)
     metadata = LocalMetadata(

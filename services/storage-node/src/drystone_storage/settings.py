@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from drystone_core.ids import ClusterId
 from drystone_core.profiles import Profile
-from drystone_core.slowness import SlownessSettings
 from drystone_datapath.append import AppendSettings
 from drystone_runtime import config_sections
 
@@ -94,7 +93,7 @@ def chosen(section: config_sections.StorageSettings, paths: tuple[str, ...], *, 
         append=AppendSettings(
             volume_limit=section.volume_size,
             deadline=section.append_deadline,
-            slow=SlownessSettings(factor=section.slow_factor, floor=section.slow_floor),
+            slow=section.slowness(),
         ),
         watch=WatchSettings(reserve=section.reserve),
     )

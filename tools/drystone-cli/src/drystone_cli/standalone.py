@@ -32,7 +32,7 @@ from drystone_gateway.operations.hash_pool import ThreadHashPool
 from drystone_gateway.settings import GatewaySettings
 from drystone_metadata.service import LocalMetadata
 from drystone_metadata.settings import chosen as metadata_settings
-from drystone_metadata.store.embedded import EmbeddedStorage, MemberUnit
+from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import CELL_TABLET
 from drystone_runtime.disks import RealDisk
 from drystone_runtime.logs import as_extra
@@ -205,6 +205,7 @@ class Standalone:
             lanes=self.world.lanes,
             clock=self.world.clock,
             entropy=self.world.entropy,
+            settings=EmbeddedSettings(slow=self.spec.settings.storage.slowness()),
             on_event=lambda name, fields: log.info(name, extra=as_extra(fields)),
         )
 

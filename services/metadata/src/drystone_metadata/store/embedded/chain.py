@@ -9,11 +9,14 @@ Invariants
   C3  A member is dropped for an error of its disk, or for lateness when another member has answered; all late = wait.
       Want of space, memory or descriptors drops nobody.
   C4  A member that was dropped for lateness may still have a write under way: its files are not used again here.
+  C5  A member that is slow by habit is replaced by a spare that has caught up with it (handover.py); it stays in the set
+      until the term without it has begun: slowness makes no set smaller and no copy fewer.
 One caller at a time: the storage's commit lock.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from drystone_core.errors import Unavailable
 from drystone_core.formats.journal import (
@@ -26,10 +29,15 @@ from drystone_core.formats.journal import (
     record_size,
 )
 from drystone_core.ports import Clock, Entropy, Lane, Lanes
+from drystone_core.slowness import PeerTimes
 from drystone_metadata.store.embedded.member import Member, Standing
 from drystone_metadata.store.embedded.overlay import Stamp
 from drystone_metadata.store.embedded.segments import Journal
 from drystone_metadata.store.embedded.units import EmbeddedSettings, OnEvent, is_disk_fault
+
+
+def _nobody(_member: Member) -> None:
+    """Nobody wants to know."""
 
 
 def _nothing() -> None:
@@ -71,6 +79,8 @@ class Chain:
         self.joined: list[Member] = []
         """Members of the set whose files must be made; the storage takes them from here."""
         self._writes: list[tuple[Lane, Callable[[bytes, int, bytes], None]]] = []
+        self._times = PeerTimes((), settings.slow)
+        """Of the set's journal writes."""
         self._nonce = b""
         self._segment = 0
         self._offset = 0
@@ -80,6 +90,8 @@ class Chain:
         """The last record that counts."""
         self.want_prepared: Callable[[], None] = _nothing
         """Called when a segment was begun: somebody shall call `prepare_next` soon."""
+        self.found_slow: Callable[[Member], None] = _nobody
+        """Called with a member that is slow by habit, with every slow record again."""
 
     def place(self, stamp: Stamp, *, term: int, members: list[Member]) -> None:
         """Stand where recovery found the log to end; `term` is the highest seen."""
@@ -103,33 +115,55 @@ class Chain:
     async def new_term(self, reason: str) -> None:
         """Begin a term with the healthy members and as many spares as are wanting."""
         self.doubtful = True
-        while True:
+        chosen = self._choose()
+        while not await self._begin(chosen, reason):
             chosen = self._choose()
-            self.term += 1
-            self._segment, self._offset = 0, BLOCK
-            self._nonce = self._entropy.token(16)
-            self._header = self._segment_header(chosen)
-            opened = await self._scatter(
-                chosen,
-                [
-                    (member.unit.background, partial(member.journal.open_term, self.term, self.index))
-                    for member in chosen
-                ],
-            )
-            if not opened:
-                continue
-            payload = encode_term([member.disk_id for member in chosen], reason)
-            self.set = chosen
-            self._writes = [(member.unit.lane, member.journal.write) for member in chosen]
-            if await self._write(RecordKind.TERM, payload, record_size(len(payload))):
-                break
         for member in chosen:
             if member.standing is Standing.SPARE:
                 member.standing = Standing.MEMBER
                 self.joined.append(member)
+
+    async def replace(self, leaving: Member, joining: Member, reason: str) -> bool:
+        """Begin a term in which a spare whose file is at the head, durably, stands in a member's place.
+
+        False (or Unavailable) when one of the new set failed: the old one stands, and a new term is due (C5).
+        """
+        before = self.set
+        self.doubtful, begun = True, False
+        joining.standing = Standing.MEMBER
+        try:
+            begun = await self._begin([*(member for member in before if member is not leaving), joining], reason)
+        finally:
+            if not begun:
+                self.set = before
+                if joining.standing is Standing.MEMBER:
+                    joining.standing = Standing.SPARE
+        if begun:
+            self._put_out(leaving, reason)
+        return begun
+
+    async def _begin(self, chosen: list[Member], reason: str) -> bool:
+        """Begin a term with this set; False when some of it failed (they are dropped)."""
+        self.term += 1
+        self._segment, self._offset = 0, BLOCK
+        self._nonce = self._entropy.token(16)
+        self._header = self._segment_header(chosen)
+        opened = await self._scatter(
+            chosen,
+            [(member.unit.background, partial(member.journal.open_term, self.term, self.index)) for member in chosen],
+        )
+        if not opened:
+            return False
+        payload = encode_term([member.disk_id for member in chosen], reason)
+        self.set = chosen
+        self._writes = [(member.unit.lane, member.journal.write) for member in chosen]
+        self._times = PeerTimes([member.disk_id for member in chosen], self._settings.slow, before=self._times)
+        if not await self._write(RecordKind.TERM, payload, record_size(len(payload))):
+            return False
         names = [member.disk_id for member in chosen]
         self._on_event("metadata.term", {"term": self.term, "members": names, "reason": reason})
         self.want_prepared()
+        return True
 
     def drop(self, member: Member, reason: str) -> None:
         """The member's disk failed: the next append begins a term without it."""
@@ -137,6 +171,9 @@ class Chain:
             return
         if member.standing is Standing.MEMBER or member in self.set:
             self.doubtful = True
+        self._put_out(member, reason)
+
+    def _put_out(self, member: Member, reason: str) -> None:
         member.standing = Standing.FAILED
         member.reason = reason
         member.failed_at = self._clock.monotonic()
@@ -154,10 +191,15 @@ class Chain:
             if isinstance(result, BaseException) and is_disk_fault(result):
                 self.drop(member, f"journal segment: {result!r}")
 
+    def spares(self) -> list[Member]:
+        """Who may take a member's place, those last that were slow members themselves not long ago."""
+        now = self._clock.monotonic()
+        spares = [member for member in self._all if member.standing is Standing.SPARE and member not in self.set]
+        return sorted(spares, key=lambda member: member.left_until > now)
+
     def _choose(self) -> list[Member]:
         healthy = [member for member in self.set if member.standing is not Standing.FAILED]
-        spares = [member for member in self._all if member.standing is Standing.SPARE and member not in healthy]
-        chosen = (healthy + spares)[: self._wanted]
+        chosen = (healthy + self.spares())[: self._wanted]
         if len(chosen) < self._wanted:
             failed = {member.disk_id: member.reason for member in self._all if member.standing is Standing.FAILED}
             raise Unavailable(
@@ -213,11 +255,12 @@ class Chain:
         )
         self.doubtful = True
         self.in_doubt = self.in_doubt or kind is not RecordKind.TERM
-        results = await self._lanes.scatter(
-            [(lane, partial(write, block, offset, header)) for lane, write in self._writes],
-            deadline=self._clock.monotonic() + self._settings.late_after,
+        began, monotonic = self._clock.monotonic(), self._clock.monotonic
+        results: list[Any] = await self._lanes.scatter(
+            [(lane, partial(_write_timed, write, block, offset, header, monotonic)) for lane, write in self._writes],
+            deadline=began + self._settings.late_after,
         )
-        if any(results):
+        if any(isinstance(result, BaseException) for result in results):
             if all(isinstance(result, TimeoutError) for result in results):
                 results = await self._wait_for_any()
             self._sort_out(self.set, results)
@@ -226,9 +269,11 @@ class Chain:
         self.in_doubt = False
         self.stamp = Stamp(index, digest, self.term, tuple(member.disk_id for member in self.set))
         self.doubtful = any(member.standing is Standing.FAILED for member in self.set)
+        for position in self._times.observe(began, results):
+            self.found_slow(self.set[position])
         return True
 
-    async def _wait_for_any(self) -> list[BaseException | None]:
+    async def _wait_for_any(self) -> list[Any]:
         """All are late: wait until one moves again, then give the others as long again.
 
         What was late may have been skipped (lanes do that), so the record is appended again in a new term either way.
@@ -242,11 +287,11 @@ class Chain:
             self._on_event("metadata.all_members_late", {"term": self.term})
             await self._clock.sleep(self._settings.late_after / 20)
 
-    def _sort_out(self, members: Sequence[Member], results: Sequence[BaseException | None]) -> bool:
+    def _sort_out(self, members: Sequence[Member], results: Sequence[Any]) -> bool:
         wanting: BaseException | None = None
         sound = True
         for member, result in zip(members, results, strict=True):
-            if result is None:
+            if not isinstance(result, BaseException):
                 continue
             sound = False
             if is_disk_fault(result):
@@ -256,3 +301,11 @@ class Chain:
         if wanting is not None:
             raise Unavailable(f"metadata journal: {wanting}") from wanting
         return sound
+
+
+def _write_timed(
+    write: Callable[[bytes, int, bytes], None], block: bytes, offset: int, header: bytes, monotonic: Callable[[], float]
+) -> float:
+    """On the lane: when it was durable."""
+    write(block, offset, header)
+    return monotonic()

@@ -3,7 +3,8 @@
 
 Invariants
   K1  A file changes only while its member's `gate` is held, and only by layers in order or by a rebuild's steps.
-  K2  Layers leave memory when every member's file has them; who cannot keep up is dropped: memory is bounded.
+  K2  Layers leave memory when every member's file has them (and that of a spare being made ready); who cannot keep up is
+      dropped: memory is bounded.
   K3  A rebuild's step copies rows of a file that is at least as far as the new one: replaying the layers in order over
       such a copy ends in the exact state (changes are absolute), once the new file has passed the last source's index.
   K4  A distrusted file is set aside only when another member's passed quick_check; the last one serves what it can.
@@ -23,6 +24,7 @@ from drystone_core.ports import Clock, Lane, Lanes
 from drystone_metadata.store.embedded.chain import Chain
 from drystone_metadata.store.embedded.compare import compare
 from drystone_metadata.store.embedded.database import Applied
+from drystone_metadata.store.embedded.handover import Handover
 from drystone_metadata.store.embedded.member import COPY_START, Member, Standing
 from drystone_metadata.store.embedded.overlay import Overlay, Stamp, after
 from drystone_metadata.store.embedded.units import EmbeddedSettings, OnEvent, is_disk_fault
@@ -60,6 +62,8 @@ class Keeper:
         self._background = Background(clock=clock)
         self._moved = asyncio.Event()
         """Set when a layer left memory or a member was dropped."""
+        self.joining: Member | None = None
+        """A spare whose file is made before it becomes a member (handover.py)."""
         self._space_wanting = False
         """The last write into some file failed for want of space."""
         self._verify_at = clock.monotonic() + min(settings.verify_first, settings.verify_every)
@@ -67,6 +71,10 @@ class Keeper:
         self.may_freeze = False
         """False while the growing layer holds records that are not on every member yet."""
         chain.want_prepared = self._want_prepared
+        Handover(
+            chain=chain, keeper=self, lock=lock, settle=settle, lanes=lanes, clock=clock, settings=settings,
+            background=self._background,
+        )  # fmt: skip
 
     def start(self) -> None:
         self._background.keep("metadata-keeper", self._tend)
@@ -103,6 +111,7 @@ class Keeper:
     async def room(self) -> None:
         """Wait until there is room for a layer; Unavailable when that takes too long (no space, slow disks)."""
         deadline = self._clock.monotonic() + self._settings.disk_deadline
+        self.end_joining()
         while self.crowded:
             left = deadline - self._clock.monotonic()
             if self._space_wanting:
@@ -127,13 +136,35 @@ class Keeper:
         self._overlay.freeze(self._chain.stamp)
         joined, self._chain.joined = self._chain.joined, []
         for member in joined:
-            member.joined_term = self._chain.stamp.term
             self._begin_rebuild(member, self._chain.stamp)
         self._wake()
 
+    def begin_joining(self, spare: Member) -> None:
+        """Make the spare's file as if it were a member, under the commit lock; it is `joining` until it fails to."""
+        self._freeze()
+        if self.may_freeze:
+            self.joining = spare
+            self._begin_rebuild(spare, self._chain.stamp)
+
+    def end_joining(self) -> None:
+        """The spare is a member now, or is not to become one: nothing is kept in memory for it any more."""
+        self.joining = None
+        self._drop_applied()
+
+    async def catch_up(self, spare: Member) -> bool:
+        """Bring the spare's file to the head, under the commit lock; False when it is not there, or not durably."""
+        self._freeze()
+        await self._apply(spare, self._settings.late_after)
+        return spare is self.joining and spare.serves and spare.durable_index >= self._chain.index
+
+    def _tended(self) -> list[Member]:
+        """Whose files take in the layers."""
+        members = [member for member in self._chain.set if member.standing is Standing.MEMBER]
+        return [*members, self.joining] if self.joining is not None else members
+
     def _wake(self) -> None:
-        for member in self._chain.set:
-            if not member.flushing and member.db is not None and member.standing is Standing.MEMBER:
+        for member in self._tended():
+            if not member.flushing and member.db is not None:
                 if member.applied is not None and self._overlay.frozen_after(member.applied.index):
                     member.flushing = True
                     self._background.once(f"metadata-flush-{member.disk_id}", self._flush(member))
@@ -145,11 +176,11 @@ class Keeper:
             member.flushing = False
         self._drop_applied()
 
-    async def _apply(self, member: Member) -> None:
+    async def _apply(self, member: Member, patience: float = 0.0) -> None:
         async with member.gate:
             applied = member.applied
-            if member.db is None or applied is None:
-                return
+            if member.db is None or applied is None or applied.index < self._overlay.base:
+                return  # no file, or one that missed layers: only a rebuild helps
             layers = self._overlay.frozen_after(applied.index)
             if not layers:
                 return
@@ -167,7 +198,7 @@ class Keeper:
                 steps.append(applied)
             try:
                 member.durable_index = await self._lanes.run(
-                    member.unit.background, partial(member.apply, layers, steps), deadline=self._deadline()
+                    member.unit.background, partial(member.apply, layers, steps), deadline=self._deadline(patience)
                 )
                 member.applied = steps[-1]
                 self._space_wanting = False
@@ -177,18 +208,16 @@ class Keeper:
                 self._disk_failed(member, f"metadata file: {error!r}")
 
     def _drop_applied(self) -> None:
-        applied = [
-            member.applied.index
-            for member in self._chain.set
-            if member.standing is Standing.MEMBER and member.applied is not None
-        ]
+        applied = [member.applied.index for member in self._tended() if member.applied is not None]
         if applied:
             self._overlay.drop_applied(min(applied))
         self._moved.set()
 
     async def _write_failed(self, member: Member, error: apsw.Error) -> None:
         database = member.db
-        if database is not None and not database.fault(error):
+        if member is self.joining:
+            self.end_joining()
+        elif database is not None and not database.fault(error):
             self.say("metadata.space_wanting", disk=member.disk_id, error=str(error))
             self._space_wanting = True
             self._moved.set()
@@ -196,8 +225,8 @@ class Keeper:
                 await self._lanes.run(member.unit.background, member.release_reserve, deadline=self._deadline())
             except OSError as failure:
                 self.say("metadata.reserve_failed", disk=member.disk_id, error=repr(failure))
-            return
-        self._distrust(member, str(error))
+        else:
+            self._distrust(member, str(error))
 
     # Trust
 
@@ -291,10 +320,13 @@ class Keeper:
 
     def _begin_rebuild(self, member: Member, stamp: Stamp) -> None:
         applied = member.applied
-        goes_on = member.db is not None and applied is not None and not applied.complete and not member.distrusted
-        if member.rebuilding:
+        unbroken = applied is not None and applied.index >= self._overlay.base
+        member.joined_term, member.joined_index = stamp.term, stamp.index
+        if member.rebuilding and unbroken:
             return
+        goes_on = unbroken and member.db is not None and not member.serves and not member.distrusted
         member.rebuilding = True
+        member.rebuilds += 1
         if not goes_on:
             state = self._overlay.active.state
             applied = Applied(
@@ -309,10 +341,11 @@ class Keeper:
             )
             member.applied = replace(applied, copied_index=stamp.index)
         self._background.once(
-            f"metadata-rebuild-{member.disk_id}", self._rebuild(member, None if goes_on else member.applied)
+            f"metadata-rebuild-{member.disk_id}",
+            self._rebuild(member, None if goes_on else member.applied, member.rebuilds),
         )
 
-    async def _rebuild(self, member: Member, new: Applied | None) -> None:
+    async def _rebuild(self, member: Member, new: Applied | None, number: int) -> None:
         try:
             if new is not None:
                 async with member.gate:
@@ -322,11 +355,11 @@ class Keeper:
                     member.distrusted = False
             self.say("metadata.rebuild_began", disk=member.disk_id)
             while (applied := member.applied) is not None and not applied.complete:
-                if member.standing is not Standing.MEMBER:
+                if member not in self._tended() or member.rebuilds != number:
                     return
                 if applied.copied is not None and applied.copied < END:
                     moved = await self._copy_step(member)
-                elif applied.index < applied.copied_index:
+                elif applied.index < max(applied.copied_index, member.joined_index):
                     async with self._lock:
                         self._freeze()
                     moved = False
@@ -340,7 +373,7 @@ class Keeper:
         except (apsw.Error, OSError) as error:
             self._disk_failed(member, f"rebuild: {error!r}")
         finally:
-            member.rebuilding = False
+            member.rebuilding = member.rebuilding and member.rebuilds != number
 
     async def _finish(self, member: Member) -> bool:
         """All is copied and the layers have caught up: complete, once that is durable (K5)."""
@@ -352,6 +385,8 @@ class Keeper:
             call = partial(member.finish, done)
             if not await self._lanes.run(member.unit.background, call, deadline=self._deadline()):
                 return False
+            if done.index < member.joined_index:
+                return False  # it became a member meanwhile
             member.applied, member.durable_index = done, done.index
             return True
 
@@ -459,5 +494,5 @@ class Keeper:
         if self._chain.doubtful:
             await self._new_term()
 
-    def _deadline(self) -> float:
-        return self._clock.monotonic() + self._settings.disk_deadline
+    def _deadline(self, patience: float = 0.0) -> float:
+        return self._clock.monotonic() + (patience or self._settings.disk_deadline)

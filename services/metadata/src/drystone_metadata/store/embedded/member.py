@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One disk of the cell as the storage sees it: journal, SQLite file, standing.
 
-Standing    SPARE --joins a set--> MEMBER --error, lateness--> FAILED --retry--> SPARE
+Standing    SPARE --joins a set--> MEMBER --error, lateness, slowness--> FAILED --retry--> SPARE
 Invariants
   M1  A MEMBER's journal holds every record since it joined; its file is `complete`, or being rebuilt.
   M2  A file that cannot be trusted is renamed aside, and unlinked only when the file that took its place is complete,
@@ -53,10 +53,14 @@ class Member:
         "failed_at",
         "flushing",
         "gate",
+        "joined_index",
         "joined_term",
         "journal",
+        "left_times",
+        "left_until",
         "reason",
         "rebuilding",
+        "rebuilds",
         "slow_until",
         "standing",
         "unit",
@@ -77,14 +81,21 @@ class Member:
         self.failed_at = 0.0
         self.slow_until = 0.0
         """Others are read from until then."""
+        self.left_until = 0.0
+        """It was slow by habit: until then it is no spare for another slow member, nor left again."""
+        self.left_times = 0
         self.flushing = False
         self.rebuilding = False
+        self.rebuilds = 0
+        """Begun so far: one that another has followed is over."""
         self.distrusted = False
         """Its file failed a checksum: others serve before it does."""
         self.gate = asyncio.Lock()
         """Held by whatever changes the file, and by comparisons that need it to stand still."""
         self.joined_term = 0
         """Journal files of earlier terms are not its own any more (it was outside the set since)."""
+        self.joined_index = 0
+        """Its journal holds every record after this one; its file is not complete before it has come so far."""
 
     @property
     def disk_id(self) -> DiskId:

@@ -3,12 +3,13 @@
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from drystone_core.check import check
 from drystone_core.ids import DiskId
 from drystone_core.ports import Disk, Lane
+from drystone_core.slowness import SlownessSettings
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 """Called on the loop with an event's name and fields; must return at once."""
@@ -61,6 +62,10 @@ class EmbeddedSettings:
     """Bound on what is in memory: commits wait for SQLite beyond so many times `apply_bytes`."""
     late_after: float = 1.0
     """Seconds: a member later than this is dropped when another has answered."""
+    slow: SlownessSettings = field(default_factory=SlownessSettings)
+    """Of a member's journal writes beside those of the others: one that is slow by habit is left for a spare."""
+    slow_backoff: float = 60.0
+    """Seconds for which a member left for slowness takes nobody's place so again, doubling each time."""
     slow_for: float = 10.0
     """Seconds for which others are read from after a read was late."""
     disk_deadline: float = 30.0
