@@ -9,7 +9,7 @@ import pytest
 
 from drystone_core.errors import DrystoneError
 from drystone_core.formats.coordination import VOLUMES
-from drystone_core.ids import VolumeId
+from drystone_core.ids import ClusterId, VolumeId
 from drystone_core.profiles import Profile
 from drystone_datapath.volume import DiskState, VolumeState
 from drystone_storage.disks.assemble import DisksRefused
@@ -120,23 +120,14 @@ async def test_a_volume_in_use_is_not_closed_by_a_node_that_starts(cell: CellOfN
 
 
 async def test_a_disk_of_another_cell_is_refused(cell: CellOfNodes, tmp_path: Path) -> None:
-    """With the sentence that says whose it is."""
-    await all_known(cell)
-    other = CellOfNodes(tmp_path / "other")
-    (tmp_path / "other").mkdir()
-    foreign = tmp_path / "n0-d0" / "drystone-disk.json"
-    assert foreign.exists()
+    """With the sentence that says whose it is; the disk is left as it was."""
     await cell.stop("n0")
-    (tmp_path / "n0-d0").rename(tmp_path / "other" / "x-d0")
+    other = CellOfNodes(tmp_path / "other", cell=ClusterId("d" * 32))
+    other.root.mkdir()
+    moved = (tmp_path / "n0-d0").rename(other.root / "n0-d0")
+    before = (moved / "drystone-disk.json").read_bytes()
     await other.store.open()
-    text = (tmp_path / "other" / "x-d0" / "drystone-disk.json").read_text()
-    assert "c" * 32 in text
-    import drystone_testing.cell_of_nodes as module
-
-    module_cell, module.CELL = module.CELL, "d" * 32  # type: ignore[assignment]
-    try:
-        with pytest.raises(DisksRefused, match="belongs to cluster"):
-            await other.start("x")
-    finally:
-        module.CELL = module_cell
+    with pytest.raises(DisksRefused, match=f"belongs to cluster {cell.cell}, not to {other.cell}"):
+        await other.start("n0")
+    assert (moved / "drystone-disk.json").read_bytes() == before
     await other.store.close()

@@ -46,6 +46,7 @@ class CellOfNodes:
     """Nodes by name; `model` holds what was acknowledged."""
 
     root: Path
+    cell: ClusterId = CELL
     profile: Profile = field(default_factory=lambda: Profile(4, 2))
     disks_each: int = 1
     nodes: dict[str, Member] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class CellOfNodes:
             storage=StorageSettings(
                 paths=tuple(str(self.root / f"{name}-d{index}") for index in range(self.disks_each)),
                 profile=self.profile,
-                cell=CELL,
+                cell=self.cell,
                 append=AppendSettings(allocate_step=1 << 20),
                 watch=WatchSettings(every=0.2, away_backoff=0.5, late_backoff=2.0),
             ),
@@ -84,7 +85,11 @@ class CellOfNodes:
             settings=RpcServerSettings(address=f"unix:{self.root}/{name}.sock"),
         )
         await server.start()
-        await member.start()
+        try:
+            await member.start()
+        except BaseException:
+            await server.stop(0.0)
+            raise
         self.nodes[name] = Member(member, server, coordinator, line)
         return member
 
