@@ -236,7 +236,7 @@ class StorageNode:
 
     async def _read_anywhere(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]:
         """Other nodes make volumes and move slots: what is not known here well enough to be read is looked for."""
-        for volume_id in {extent.volume for blob in blobs for extent in blob.extents}:
+        for volume_id in sorted({extent.volume for blob in blobs for extent in blob.extents}):
             volume = self.registry.get(volume_id)
             if volume is None or sum(not _away(slot) for slot in volume.slots) < volume.profile.k:
                 await self.find(volume_id)

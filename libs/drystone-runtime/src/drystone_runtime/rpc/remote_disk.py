@@ -13,7 +13,7 @@ Not one call more than needed: an append and the look at its slot's close flag t
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import grpc
 
@@ -25,7 +25,6 @@ from drystone_runtime.rpc.channel import blocking_channel
 
 CALL_BYTES = 32 << 20
 """Bytes one call carries at most."""
-A = TypeVar("A")
 
 
 class BlockingChannel(Protocol):
