@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m drystone_gateway`: not a process of its own yet, and says so.
 
-A gateway beside its services needs a writer of large blobs over gRPC, which StorageService does not have yet. Until then
-it runs inside `drystone serve`, which also serves its admin service.
+Its clients of services elsewhere are there (`drystone_gateway.clients`), a composition root for them is not. It runs inside
+`drystone serve`, which also serves its admin service.
 """
 
 import sys
