@@ -19,8 +19,8 @@ import uvloop
 from drystone_core.coordination import Coordinator, Put, Revision
 from drystone_core.ids import ClusterId
 from drystone_runtime.clock import SystemClock
+from drystone_runtime.config_cell import EtcdSettings
 from drystone_runtime.coordination.etcd import connect
-from drystone_runtime.coordination.etcd_settings import EtcdSettings
 from drystone_runtime.entropy import SystemEntropy
 from drystone_testing.etcd_servers import EtcdServers
 

@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from drystone_core.errors import Busy, DrystoneError, ErrorCode, Refused, Stale, Unavailable, Unreachable
+from drystone_runtime.config_cell import EtcdSettings
 from drystone_runtime.coordination.etcd_calls import Verdict, judge, meaning
-from drystone_runtime.coordination.etcd_settings import EtcdSettings
 
 GOOD = EtcdSettings(endpoints=("etcd-0.etcd:2379", "[::1]:2379"))
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from drystone_core.errors import DrystoneError
 from drystone_core.extents import BlobRef, StripedExtent
 from drystone_core.ids import BlobId, BucketId, Key, Uid, UploadId, VersionId
 from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
@@ -74,6 +75,23 @@ class MetadataService(Protocol):
 
     async def dead_blobs(self, names: Sequence["BlobName"]) -> list[bool]:
         """For each: is the blob dead (R7), judged at the settled head? Once True, always True."""
+        ...
+
+
+class ObjectName(NamedTuple):
+    """A version of an object, by its bucket's name."""
+
+    bucket: str
+    key: Key
+    version_id: VersionId | None = None
+    """None: the current one."""
+
+
+class MetadataNodeService(MetadataService, Protocol):
+    """A metadata service as its gRPC server uses it: many reads of one call are one reading."""
+
+    async def objects(self, names: Sequence[ObjectName]) -> list[ObjectVersion | DrystoneError]:
+        """Each name's version, or why it has none."""
         ...
 
 

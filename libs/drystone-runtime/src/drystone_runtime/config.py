@@ -16,20 +16,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from drystone_runtime.config_sections import (
-    ENVIRONMENT_ONLY,
-    SECTIONS,
-    AdminSettings,
-    LogSettings,
-    MetadataSettings,
-    RootSettings,
-    RpcSettings,
-    ServerSettings,
-    Settings,
-    StorageSettings,
-    SupervisorSettings,
-    parse_value,
-)
+from drystone_runtime.config_sections import ENVIRONMENT_ONLY, SECTIONS, Settings
+from drystone_runtime.config_values import parse_value
 
 PREFIX = "DRYSTONE_"
 DEFAULT_FILES = (Path("drystone.toml"), Path("/etc/drystone/drystone.toml"))
@@ -145,13 +133,4 @@ def _build(values: Mapping[tuple[str, str], Any]) -> Settings:
     def of(section: str) -> dict[str, Any]:
         return {key: value for (where, key), value in values.items() if where == section}
 
-    return Settings(
-        server=ServerSettings(**of("server")),
-        storage=StorageSettings(**of("storage")),
-        metadata=MetadataSettings(**of("metadata")),
-        admin=AdminSettings(**of("admin")),
-        rpc=RpcSettings(**of("rpc")),
-        supervisor=SupervisorSettings(**of("supervisor")),
-        log=LogSettings(**of("log")),
-        root=RootSettings(**of("root")),
-    )
+    return Settings(**{name: section(**of(name)) for name, section in SECTIONS.items()})

@@ -13,9 +13,9 @@ from drystone_core.errors import Unreachable
 from drystone_core.ids import ClusterId
 from drystone_core.ports import Clock
 from drystone_runtime.clock import SystemClock
+from drystone_runtime.config_cell import EtcdSettings
 from drystone_runtime.coordination.embedded import EmbeddedCoordinator, KeyspaceStore
 from drystone_runtime.coordination.etcd import connect as connect_etcd
-from drystone_runtime.coordination.etcd_settings import EtcdSettings
 from drystone_runtime.entropy import SystemEntropy
 from drystone_testing.etcd_servers import EtcdServers
 from drystone_testing.sim_world import ManualClock

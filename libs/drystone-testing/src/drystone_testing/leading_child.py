@@ -14,9 +14,9 @@ from drystone_core.coordination import Coordinator, Put, Session
 from drystone_core.errors import Stale, Unavailable
 from drystone_core.formats.coordination import LeaderDocument
 from drystone_runtime.clock import SystemClock
+from drystone_runtime.config_cell import EtcdSettings
 from drystone_runtime.coordination.election import campaign
 from drystone_runtime.coordination.etcd import connect
-from drystone_runtime.coordination.etcd_settings import EtcdSettings
 from drystone_runtime.entropy import SystemEntropy
 
 ELECTION = "paused"

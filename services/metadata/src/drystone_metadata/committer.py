@@ -125,8 +125,14 @@ class Committer:
         self._time = CellTime(clock=self._clock, persisted_us=persisted_us)
         self._unsettled = None
         self.buckets.clear()
+        self.bucket_mark += self.bucket_mark & 1
         self._loaded = False
         self._phase = Phase.OWNER
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is under way."""
+        return not self._queue and not self._between.locked()
 
     @property
     def loaded(self) -> bool:

@@ -3,14 +3,15 @@
 
 Invariants
   L1  Reads see every acknowledged mutation: they read the storage, never the committer's view.
-  L2  A cached bucket is the current one, or the one before a change not yet acknowledged (R2).
+  L2  A cached bucket is the current one, or the one before a change not yet acknowledged (R2). In a cell other processes
+      change buckets: there a bucket is used only after its row was read, together with the row it is used for.
   L3  A decoded row is reused only for the same stored bytes under the same address, so it needs no invalidation.
   L4  Methods do not suspend when the storage does not.
 """
 
 from collections.abc import Awaitable, Sequence
 
-from drystone_core.errors import ErrorCode, Refused
+from drystone_core.errors import DrystoneError, ErrorCode, Refused
 from drystone_core.formats.row_keys import (
     BUCKET,
     BUCKET_OWNER,
@@ -29,7 +30,7 @@ from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
 from drystone_core.mutations import Outcome
 from drystone_core.objects import Bucket, ObjectVersion
 from drystone_core.ports import Clock, Entropy
-from drystone_core.services import BlobName
+from drystone_core.services import BlobName, ObjectName
 from drystone_metadata.abandoned import AbandonedUploads
 from drystone_metadata.committer import Committer
 from drystone_metadata.feed_retention import FeedCursor, FeedRetention, read_feed
@@ -55,11 +56,16 @@ class LocalMetadata:
         clock: Clock,
         entropy: Entropy,
         settings: MetadataSettings | None = None,
+        shared: bool = False,
     ) -> None:
+        """`shared`: other processes change the tablet as well (L2)."""
         self._storage = storage
         self._tablet = tablet
         self._settings = settings or MetadataSettings()
         self._decoded: dict[bytes, tuple[bytes, ObjectVersion]] = {}
+        self._shared = shared
+        self._seen: dict[str, tuple[bytes, Bucket]] = {}
+        """Buckets as their rows were seen last, with the row (L2)."""
         self.committer = Committer(
             storage=storage, tablet=tablet, clock=clock, entropy=entropy, settings=self._settings
         )
@@ -89,6 +95,10 @@ class LocalMetadata:
     async def start(self) -> None:
         """Create the tablet when this is the first start, and own it."""
         await self._storage.create(self._tablet, low=b"", high=b"", generation=1)
+        await self.own()
+
+    async def own(self) -> None:
+        """Take the tablet over from whoever owned it."""
         await self.committer.start()
 
     async def run(self) -> None:
@@ -105,6 +115,9 @@ class LocalMetadata:
 
     async def bucket(self, name: str) -> Bucket:
         """NoSuchBucket when absent."""
+        if self._shared:
+            (value,) = await self._storage.read(self._tablet, [RowKey(BUCKET, name.encode())])
+            return self._see(name, value)
         found = self.committer.buckets.get(name)
         if found is not None:
             return found
@@ -136,6 +149,11 @@ class LocalMetadata:
 
     async def object(self, bucket: str, key: Key, version_id: VersionId | None = None) -> ObjectVersion:
         """The current version (a delete marker included), or the one named."""
+        if self._shared:
+            (answer,) = await self.objects([ObjectName(bucket, key, version_id)])
+            if isinstance(answer, DrystoneError):
+                raise answer
+            return answer
         found = self.committer.buckets.get(bucket) or await self.bucket(bucket)
         address = found.bucket_id.to_bytes(8, "big") + key
         (value,) = await self._storage.read(self._tablet, (RowKey(CURRENT, address),))
@@ -144,6 +162,78 @@ class LocalMetadata:
         if value is None:
             raise Refused(ErrorCode.NO_SUCH_KEY, Key=key.decode("utf-8", "replace"))
         return self._decode(address, value)
+
+    async def objects(self, names: Sequence[ObjectName]) -> list[ObjectVersion | DrystoneError]:
+        """Many at once, each with its own refusal; one reading of the storage where buckets are as last seen."""
+        answers: list[ObjectVersion | DrystoneError | None] = [None] * len(names)
+        waiting = list(range(len(names)))
+        if not self._shared:
+            for index in waiting:
+                answers[index] = await self._one(names[index])
+        while any(answer is None for answer in answers):
+            unseen = {names[i].bucket for i in waiting if names[i].bucket not in self._seen}
+            if unseen:
+                await self._see_all(sorted(unseen))
+            waiting = await self._read_known([names[i] for i in waiting], waiting, answers)
+        return [answer for answer in answers if answer is not None]
+
+    async def _one(self, name: ObjectName) -> ObjectVersion | DrystoneError:
+        try:
+            return await self.object(name.bucket, name.key, name.version_id)
+        except DrystoneError as error:
+            return error
+
+    async def _read_known(
+        self, names: Sequence[ObjectName], places: Sequence[int], answers: list[ObjectVersion | DrystoneError | None]
+    ) -> list[int]:
+        """Answer what can be answered; the places of names whose bucket is not as it was seen."""
+        seen = {name.bucket: self._seen.get(name.bucket) for name in names}
+        rows = [RowKey(BUCKET, bucket.encode()) for bucket in seen]
+        addresses = [object_address(known[1].bucket_id, n.key) if (known := seen[n.bucket]) else b"" for n in names]
+        rows += [RowKey(CURRENT, address) for address in addresses if address]
+        found = dict(zip(rows, await self._storage.read(self._tablet, rows), strict=True))
+        again = []
+        for name, address, place in zip(names, addresses, places, strict=True):
+            known, row = seen[name.bucket], found[RowKey(BUCKET, name.bucket.encode())]
+            if row is None:
+                self._seen.pop(name.bucket, None)
+                answers[place] = Refused(ErrorCode.NO_SUCH_BUCKET, BucketName=name.bucket)
+            elif known is None or row != known[0]:
+                self._see(name.bucket, row)
+                again.append(place)
+            else:
+                answers[place] = await self._answer(name, address, found[RowKey(CURRENT, address)])
+        return again
+
+    async def _answer(self, name: ObjectName, address: bytes, value: bytes | None) -> ObjectVersion | DrystoneError:
+        try:
+            if name.version_id is not None:
+                return await self._version(address, value, name.version_id)
+            if value is not None:
+                return self._decode(address, value)
+        except DrystoneError as error:
+            return error
+        return Refused(ErrorCode.NO_SUCH_KEY, Key=name.key.decode("utf-8", "replace"))
+
+    async def _see_all(self, buckets: Sequence[str]) -> None:
+        rows = await self._storage.read(self._tablet, [RowKey(BUCKET, bucket.encode()) for bucket in buckets])
+        for bucket, row in zip(buckets, rows, strict=True):
+            if row is not None:
+                self._see(bucket, row)
+
+    def _see(self, name: str, row: bytes | None) -> Bucket:
+        """The bucket its row says, remembered with the row; NoSuchBucket when there is none."""
+        if row is None:
+            self._seen.pop(name, None)
+            raise Refused(ErrorCode.NO_SUCH_BUCKET, BucketName=name)
+        known = self._seen.get(name)
+        if known is not None and known[0] == row:
+            return known[1]
+        found = decode_bucket(name.encode(), row)
+        if len(self._seen) >= self._settings.cached_rows:
+            self._seen.clear()
+        self._seen[name] = row, found
+        return found
 
     def _decode(self, address: bytes, value: bytes) -> ObjectVersion:
         """A current row, decoded or from the cache of decoded rows."""

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from drystone_cli.exits import FAILED, OK, UNREACHABLE, USAGE, Failure
 from drystone_cli.signing import Signer
 from drystone_cli.terminal import Terminal, amount
-from drystone_runtime.config_sections import MIB
-from drystone_runtime.config_sections import size as parse_size
+from drystone_runtime.config_values import MIB
+from drystone_runtime.config_values import size as parse_size
 
 BUCKET = "drystone-bench"
 OBJECTS = 256

@@ -34,10 +34,10 @@ from drystone_core.ids import ClusterId
 from drystone_core.keyspace import stale
 from drystone_core.ports import Clock, Entropy
 from drystone_runtime.background import Background
+from drystone_runtime.config_cell import EtcdSettings
 from drystone_runtime.coordination.cell import join_cell
 from drystone_runtime.coordination.etcd_calls import GRANT, RANGE, REVOKE, TXN
 from drystone_runtime.coordination.etcd_connection import EtcdConnection
-from drystone_runtime.coordination.etcd_settings import EtcdSettings
 from drystone_runtime.coordination.etcd_watch import EtcdWatch
 from drystone_runtime.coordination.session import LeasedSession
 

@@ -21,6 +21,7 @@ import grpc
 from drystone.etcd.v1 import etcd_pb2
 from drystone_core.errors import Damaged, Unavailable, Unreachable
 from drystone_core.ports import Clock, Entropy
+from drystone_runtime.config_cell import EtcdSettings
 from drystone_runtime.coordination.etcd_calls import (
     AUTHENTICATE,
     KEEP_ALIVE,
@@ -31,7 +32,6 @@ from drystone_runtime.coordination.etcd_calls import (
     meaning,
     serialize,
 )
-from drystone_runtime.coordination.etcd_settings import EtcdSettings
 from drystone_runtime.rpc.cancellation import cancellable
 
 log = logging.getLogger(__name__)

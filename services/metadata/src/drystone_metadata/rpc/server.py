@@ -13,7 +13,7 @@ from drystone.metadata.v1.mutations_pb2 import Mutation
 from drystone_core.errors import DrystoneError, ErrorCode, Refused
 from drystone_core.ids import Key, UploadId, VersionId
 from drystone_core.mutations import Outcome
-from drystone_core.services import MetadataService
+from drystone_core.services import MetadataNodeService, ObjectName
 from drystone_runtime.rpc import mutation_messages as mutations
 from drystone_runtime.rpc import object_messages as objects
 from drystone_runtime.rpc.blob_messages import name_value
@@ -26,7 +26,7 @@ NAMES = 4096
 T = TypeVar("T")
 
 
-def metadata_service(metadata: MetadataService) -> RpcService:
+def metadata_service(metadata: MetadataNodeService) -> RpcService:
     """What an RpcServer registers."""
     servicer = _Servicer(metadata)
     return RpcService(
@@ -36,7 +36,7 @@ def metadata_service(metadata: MetadataService) -> RpcService:
 
 
 class _Servicer(metadata_pb2_grpc.MetadataServiceServicer):
-    def __init__(self, metadata: MetadataService) -> None:
+    def __init__(self, metadata: MetadataNodeService) -> None:
         self._metadata = metadata
 
     async def Mutate(self, request: pb.MutateRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.MutateResponse:
@@ -77,14 +77,13 @@ class _Servicer(metadata_pb2_grpc.MetadataServiceServicer):
         self, request: pb.GetObjectsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetObjectsResponse:
         _bounded(len(request.ids), ITEMS)
-        results = []
-        for one in request.ids:  # reads answer at once: awaiting them in turn costs no task
-            version = VersionId(one.version_id) if one.HasField("version_id") else None
-            try:
-                found = await self._metadata.object(one.bucket, Key(one.key), version)
-                results.append(pb.ObjectResult(version=objects.version_message(found)))
-            except DrystoneError as error:
-                results.append(pb.ObjectResult(error=to_detail(error)))
+        found = await self._metadata.objects([_object_name(one) for one in request.ids])
+        results = [
+            pb.ObjectResult(error=to_detail(one))
+            if isinstance(one, DrystoneError)
+            else pb.ObjectResult(version=objects.version_message(one))
+            for one in found
+        ]
         return pb.GetObjectsResponse(results=results)
 
     async def ListObjects(
@@ -138,6 +137,10 @@ class _Servicer(metadata_pb2_grpc.MetadataServiceServicer):
     ) -> pb.GetDeadBlobsResponse:
         _bounded(len(request.names), NAMES)
         return pb.GetDeadBlobsResponse(dead=await self._metadata.dead_blobs([name_value(n) for n in request.names]))
+
+
+def _object_name(one: pb.ObjectId) -> ObjectName:
+    return ObjectName(one.bucket, Key(one.key), VersionId(one.version_id) if one.HasField("version_id") else None)
 
 
 async def _settle(calls: Sequence[Awaitable[T]]) -> list[T | DrystoneError]:
