@@ -189,6 +189,21 @@ class ProcessStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CellProcess:
+    """One process of a cell whose services stand on their own."""
+
+    role: str
+    """gateway, metadata, storage-node, lifecycle or replication."""
+    name: str
+    endpoint: str
+    zone: str = ""
+    state: str = "serving"
+    """serving or draining."""
+    part: str = ""
+    """What falls to it among its equals; empty = nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellStatus:
     """One screen."""
 
@@ -210,6 +225,8 @@ class CellStatus:
     gateway: GatewayStatus = GatewayStatus()
     scrub_pass: ScrubPassStatus | None = None
     """None: the background process did not say."""
+    cell: tuple[CellProcess, ...] = ()
+    """The cell's processes; empty when the store is alone."""
 
     def reasons(self) -> tuple[HealthReason, ...]:
         """Everything that keeps health from OK, worst first."""
@@ -219,8 +236,12 @@ class CellStatus:
                 HealthReason(
                     code="WRITES_REFUSED",
                     severity=Health.ERROR,
-                    summary="too few healthy disks hold metadata: writes are refused, reads go on",
-                    next_step="return or replace failed disks",
+                    summary="no metadata process owns the names: writes wait, then are refused; reads go on"
+                    if self.cell
+                    else "too few healthy disks hold metadata: writes are refused, reads go on",
+                    next_step="start a metadata process, or see why none is ready"
+                    if self.cell
+                    else "return or replace failed disks",
                 )
             )
         if self.node.degraded_volumes:
@@ -258,8 +279,12 @@ class CellStatus:
                 HealthReason(
                     code="BACKGROUND_AWAY",
                     severity=Health.WARN,
-                    summary="the background process does not answer: nothing is repaired or freed just now",
-                    next_step="it is replaced by itself; when this stays, see `background` lines of the log",
+                    summary="no replication process leads and answers: nothing is repaired just now"
+                    if self.cell
+                    else "the background process does not answer: nothing is repaired or freed just now",
+                    next_step="start one, or see its log"
+                    if self.cell
+                    else "it is replaced by itself; when this stays, see `background` lines of the log",
                 )
             )
         if self.repair.failures:

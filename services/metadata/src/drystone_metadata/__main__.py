@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`drystone metadata DIR…` and `python -m drystone_metadata DIR…`: the metadata service with its members there, over gRPC."""
+"""`drystone metadata` and `python -m drystone_metadata`: the metadata service over gRPC.
+
+In a cell (`coordinator.endpoints`) its tablets are in Cassandra, and whichever process the ring names owns one; alone, with
+DIR…, its members are in these directories.
+"""
 
 import argparse
 import hashlib
@@ -7,17 +11,28 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 
+from drystone_core.errors import DrystoneError, ErrorCode, Refused
 from drystone_core.identity import ServiceKind
-from drystone_core.ids import DiskId
+from drystone_core.ids import ClusterId, DiskId
+from drystone_core.ports import Clock
+from drystone_metadata.owned import OwnedMetadata
 from drystone_metadata.rpc.server import metadata_service
 from drystone_metadata.service import LocalMetadata
 from drystone_metadata.settings import chosen
+from drystone_metadata.store.cassandra import OpenCell, check_identity, open_cell
+from drystone_metadata.store.cassandra.settings import chosen as cassandra_settings
 from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
-from drystone_metadata.store.ports import CELL_TABLET
+from drystone_metadata.store.ports import CELL_TABLET, TabletStorage
+from drystone_runtime.coordination.cache import OwnerRing
 from drystone_runtime.disks import RealDisk
 from drystone_runtime.lanes import LoopLanes, ThreadLane
+from drystone_runtime.rpc.health import Dependency
 from drystone_runtime.rpc.process import Process, Role, Started, run_service
+
+LOOK_SECONDS = 2.0
+"""Between two looks at Cassandra."""
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
@@ -28,13 +43,97 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "directories", metavar="DIR", nargs="+", help="directories for members, each on a disk of its own"
+        "directories", metavar="DIR", nargs="*", help="alone: directories for members, each on a disk of its own"
     )
-    parser.add_argument("--cluster-id", type=_cluster_id, required=True, help="32 hex digits; never change them")
+    parser.add_argument("--cluster-id", type=_cluster_id, help="with DIR: 32 hex digits; never change them")
     parser.add_argument("--create", action="store_true", help="a cell with nothing in any directory is new")
 
 
 async def start(given: argparse.Namespace, process: Process) -> Started:
+    """In a cell or alone."""
+    if process.in_cell and not given.directories:
+        return await start_in_cell(process)
+    if process.in_cell or not given.directories or not given.cluster_id:
+        raise Refused(
+            ErrorCode.INVALID_REQUEST,
+            "either give DIR… and --cluster-id, or set coordinator.endpoints and cassandra.contact_points",
+        )
+    return await start_alone(given, process)
+
+
+async def start_in_cell(process: Process) -> Started:
+    """Read any tablet, own those the ring of metadata processes gives us."""
+    if not process.settings.cassandra.contact_points:
+        raise Refused(ErrorCode.INVALID_REQUEST, "set cassandra.contact_points: a cell keeps its metadata there")
+    clock, entropy, background = process.clock, process.entropy, process.background
+    place = process.place(ServiceKind.METADATA.value)
+    await place.open(process.settings.coordinator)
+    try:
+        store = await _open_store(process, place.cell)
+    except BaseException:
+        await place.close()
+        raise
+    background.keep("health.cassandra", partial(_follow, store.storage, process.health.depend("cassandra"), clock))
+    ring = OwnerRing(cache=place.cache)
+    metadata = OwnedMetadata(
+        local=LocalMetadata(
+            storage=store.storage,
+            tablet=CELL_TABLET,
+            clock=clock,
+            entropy=entropy,
+            settings=chosen(process.settings.metadata),
+            shared=True,
+        ),
+        name=place.name,
+        owner=partial(_owner, ring),
+        clock=clock,
+    )
+
+    async def enter() -> None:
+        await place.enter()
+        background.keep("metadata.own", metadata.run)
+
+    async def leave() -> None:
+        await place.leave()
+        await metadata.let_go()
+
+    async def stop() -> None:
+        await background.stop()
+        await place.close()
+        await store.close()
+
+    return Started(services=(metadata_service(metadata),), enter=enter, leave=leave, stop=stop)
+
+
+async def _open_store(process: Process, cell: ClusterId) -> OpenCell:
+    """The keyspace of that cell; Refused when it is another's."""
+    settings = cassandra_settings(process.settings.cassandra)
+    store = await open_cell(settings, clock=process.clock, entropy=process.entropy)
+    try:
+        check_identity(settings.keyspace, await store.identity(), cell)
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+async def _follow(storage: TabletStorage, cassandra: Dependency, clock: Clock) -> None:
+    """Ready while the first tablet can be read."""
+    while True:
+        try:
+            await storage.state(CELL_TABLET)
+            cassandra.up()
+        except DrystoneError as error:
+            cassandra.down(error.message or error.code.value)
+        await clock.sleep(LOOK_SECONDS)
+
+
+def _owner(ring: OwnerRing) -> str | None:
+    found = ring.owner(CELL_TABLET)
+    return found.node if found is not None else None
+
+
+async def start_alone(given: argparse.Namespace, process: Process) -> Started:
     """Find the newest state and own it; up to two of the directories may be missing (one of two, none of one)."""
     clock, entropy, lanes, background = process.clock, process.entropy, LoopLanes(), process.background
     storage = EmbeddedStorage(

@@ -98,6 +98,12 @@ class OwnedMetadata:
         while committer.phase is not Phase.LOST and not committer.idle and self._clock.monotonic() < until:
             await self._clock.sleep(LOOK_SECONDS / 10)
 
+    async def let_go(self) -> None:
+        """Wait until another should own the tablet and this process has let go; what is begun ends."""
+        until = self._clock.monotonic() + LET_GO_SECONDS
+        while (self._takes or self._owner() == self._name) and self._clock.monotonic() < until:
+            await self._clock.sleep(LOOK_SECONDS)
+
     def mutate(self, mutation: Change) -> Awaitable[Outcome]:
         """Decided and durable when it returns; Stale when another process should decide it (O2)."""
         if not self.owns:

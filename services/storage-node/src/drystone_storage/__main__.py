@@ -4,10 +4,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from drystone_core.identity import ServiceKind
+from drystone_runtime.coordination.place import claim_of, reach_cell
 from drystone_runtime.rpc.process import Process, Role, Started, run_service
+from drystone_storage.cell.member import CellMember, MemberSettings
 from drystone_storage.node import build
+from drystone_storage.rpc.disks import disk_service
 from drystone_storage.rpc.server import storage_service
 from drystone_storage.rpc.upkeep import upkeep_service
 from drystone_storage.settings import chosen
@@ -31,12 +35,52 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def start(given: argparse.Namespace, process: Process) -> Started:
-    """Open the disks."""
+    """Open the disks; in a cell, among those of other nodes."""
+    if process.in_cell:
+        return await start_in_cell(given, process)
     node = build(chosen(process.settings.storage, tuple(given.disks)), real_world())
     await node.start()
     return Started(
         services=(storage_service(node, node.status), upkeep_service(node.healer, node.freer, node.scrubs)),
         stop=node.stop,
+    )
+
+
+async def start_in_cell(given: argparse.Namespace, process: Process) -> Started:
+    """A node among others: it is found, finds their disks, and opens volumes over all of them."""
+    settings, world = process.settings, real_world()
+    coordinator, cell = await reach_cell(settings=settings.coordinator, clock=process.clock, entropy=process.entropy)
+    member = CellMember(
+        settings=MemberSettings(
+            node=settings.node.named(),
+            endpoint=process.endpoint,
+            claim=claim_of(settings.node.state, process.entropy),
+            zone=settings.node.zone,
+            rack=settings.node.rack,
+            level=settings.node.level,
+            ttl=settings.coordinator.session,
+        ),
+        storage=replace(chosen(settings.storage, tuple(given.disks)), cell=cell),
+        world=world,
+        coordinator=coordinator,
+        dial=lambda endpoint: process.dial.open_blocking(endpoint, ServiceKind.STORAGE_NODE),
+    )
+    node = member.node
+
+    async def stop() -> None:
+        await member.stop()
+        await process.background.stop()
+        await coordinator.close()
+
+    return Started(
+        services=(
+            storage_service(node, node.status),
+            upkeep_service(node.healer, node.freer, node.scrubs),
+            disk_service(world, member.local_units),
+        ),
+        enter=member.start,
+        leave=member.leave,
+        stop=stop,
     )
 
 

@@ -80,6 +80,13 @@ def build_parser() -> argparse.ArgumentParser:
     _bench(_verb(verbs, "bench", bench, "a short, bounded PUT and GET run against an S3 endpoint"))
     for role, (_, sentence) in ROLES.items():
         verbs.add_parser(role, help=sentence, add_help=False)  # for the list; run_role has its own parser
+    cell = _group(verbs, "cell", "a cell of many processes: its coordinator and its metadata store")
+    begun = _verb(cell, "init", cell_init, "begin a cell, or bring its schema up to this release's; may be repeated")
+    _config_file(begun)
+    begun.add_argument(
+        "--cluster-id", metavar="HEX", help="32 hex digits; default: random, or the cell's that is there"
+    )
+    _json(begun)
     certs = _group(verbs, "certs", "certificates by which services of a cell know one another")
     _certs_init(_verb(certs, "init", certs_init, "make an authority and certificates for services, or add to them"))
     shown = _verb(certs, "show", certs_show, "whom a certificate names and until when it is valid")
@@ -160,6 +167,13 @@ def bench(given: argparse.Namespace) -> int:
     return run(
         given.endpoint, size=given.size, connections=given.connections, seconds=given.seconds, as_json=given.json
     )
+
+
+def cell_init(given: argparse.Namespace) -> int:
+    """The cell's identity in the coordinator, its keyspace in Cassandra."""
+    from drystone_cli.cell import init
+
+    return init(_settings(given.config, {}), cluster_id=given.cluster_id, as_json=given.json)
 
 
 def certs_init(given: argparse.Namespace) -> int:

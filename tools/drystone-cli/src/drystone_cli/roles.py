@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The services as verbs: `drystone metadata` is `python -m drystone_metadata`, and so on. A gateway is no process yet."""
+"""The services as verbs: `drystone metadata` is `python -m drystone_metadata`, and so on."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 ROLES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
+        "gateway": ("drystone_gateway", "run a gateway of a cell: S3 over HTTP"),
         "metadata": ("drystone_metadata", "run a metadata service: names, versions, listings"),
         "storage-node": ("drystone_storage", "run a storage node: disks and volumes"),
         "lifecycle": ("drystone_lifecycle", "run the lifecycle service: frees what is dead"),

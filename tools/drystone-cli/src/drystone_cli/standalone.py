@@ -14,26 +14,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drystone_cli.access_log import access_log
 from drystone_cli.exits import Unusable
 from drystone_cli.process_spec import ProcessSpec
 from drystone_cli.remembered import Remembered, recall, remember
-from drystone_core.errors import DrystoneError
+from drystone_core.errors import DrystoneError, Refused
 from drystone_datapath.volume import DiskState
-from drystone_gateway.app import GatewayApp, Links
-from drystone_gateway.app import World as GatewayWorld
-from drystone_gateway.app import build as build_gateway
-from drystone_gateway.credentials import root_credentials
-from drystone_gateway.http.server import HttpServer
-from drystone_gateway.http.shared import HttpSettings
-from drystone_gateway.http.tls import TlsFiles, TlsReloader
-from drystone_gateway.operations.answers import error_response
-from drystone_gateway.operations.hash_pool import ThreadHashPool
-from drystone_gateway.settings import GatewaySettings
+from drystone_gateway.serving import S3Serving
 from drystone_metadata.service import LocalMetadata
 from drystone_metadata.settings import chosen as metadata_settings
 from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import CELL_TABLET
+from drystone_runtime.config_sections import RootSettings
 from drystone_runtime.disks import RealDisk
 from drystone_runtime.logs import as_extra
 from drystone_runtime.memory_trim import MemoryTrim
@@ -48,9 +39,6 @@ if TYPE_CHECKING:
     from drystone_runtime.rpc.server import RpcServer
 
 log = logging.getLogger(__name__)
-HASH_THREADS = 2
-CERTIFICATE_SECONDS = 5.0
-"""Between two looks whether the certificate's files changed; SIGHUP looks at once."""
 READMIT_SECONDS = 5.0
 """Between two looks whether a disk that left the metadata serves again."""
 
@@ -81,10 +69,7 @@ class Standalone:
         self.node: StorageNode = build_storage(chosen, world)
         self.members: EmbeddedStorage | None = None
         self.metadata: LocalMetadata | None = None
-        self._hashing = ThreadHashPool(threads=HASH_THREADS)
-        self.http: HttpServer | None = None
-        self.gateway: GatewayApp | None = None
-        self._tls: TlsReloader | None = None
+        self.s3: S3Serving | None = None
         self._rpc: list[RpcServer] = []
         self._units: list[MemberUnit] = []
 
@@ -145,14 +130,14 @@ class Standalone:
 
     async def reload(self) -> None:
         """Read the certificate's files again if they changed."""
-        if self._tls is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._tls.check)
+        if self.s3 is not None:
+            await self.s3.reload()
 
     async def drain(self, seconds: float) -> None:
         """Finish requests, then stop from the outside in."""
         deadline = self.world.clock.monotonic() + seconds
-        if self.http is not None:
-            cut_off = await self.http.drain(deadline)
+        if self.s3 is not None:
+            cut_off = await self.s3.drain(deadline)
             log.info("store.drained", extra={"cut_off": cut_off})
         await asyncio.gather(*(server.stop(0.5) for server in self._rpc))
         try:
@@ -163,7 +148,8 @@ class Standalone:
         except TimeoutError:
             log.warning("store.close_late")
         await self.world.background.stop(within=2.0)
-        self._hashing.stop()
+        if self.s3 is not None:
+            self.s3.stop()
 
     async def _readmit_members(self) -> None:
         """A disk that serves again may hold metadata again: tried soon after its return, then ever less often."""
@@ -210,46 +196,17 @@ class Standalone:
         )
 
     async def _serve_s3(self, metadata: LocalMetadata) -> None:
-        spec, server = self.spec, self.spec.settings.server
-        self.gateway = app = build_gateway(
-            GatewaySettings(
-                region=server.region,
-                account=server.account,
-                domains=server.domains,
-                presigned_v2=server.presigned_v2,
-                unsigned_needs_tls=server.unsigned_needs_tls,
-            ),
-            GatewayWorld(clock=self.world.clock, entropy=self.world.entropy, hashing=self._hashing),
-            Links(
+        spec = self.spec
+        try:
+            self.s3 = S3Serving(
+                settings=spec.settings,
+                root=RootSettings(access_key=spec.access_key, secret_key=spec.secret_key),
                 metadata=metadata,
                 storage=self.node,
-                credentials=root_credentials(
-                    access_key=spec.access_key, secret_key=spec.secret_key, account=server.account
-                ),
-            ),
-        )
-        self.world.background.keep("gateway.renew", app.renewals.run)
-        self.http = HttpServer(
-            handler=app.handle,
-            render_error=error_response,
-            settings=HttpSettings(),
-            clock=self.world.clock,
-            entropy=self.world.entropy,
-            access_log=access_log(spec.settings.log.access, domains=server.domains),
-        )
-        if server.tls_cert:
-            try:
-                self._tls = TlsReloader(TlsFiles(certificate=server.tls_cert, key=server.tls_key))
-            except OSError as error:  # ssl.SSLError is one
-                raise Unusable(
-                    f"the certificate {server.tls_cert} with the key {server.tls_key} cannot be used ({error}): "
-                    "give PEM files that belong together"
-                ) from error
-            self.world.background.keep("tls.watch", self._watch_certificate)
-        listener = socket.socket(fileno=spec.listen_fd)
-        await self.http.start(sockets=(listener,), tls=self._tls.context if self._tls else None)
-
-    async def _watch_certificate(self) -> None:
-        while True:
-            await self.world.clock.sleep(CERTIFICATE_SECONDS)
-            await self.reload()
+                clock=self.world.clock,
+                entropy=self.world.entropy,
+                background=self.world.background,
+            )
+        except Refused as error:
+            raise Unusable(error.message) from error
+        await self.s3.start(socket.socket(fileno=spec.listen_fd))

@@ -76,7 +76,7 @@ class StandaloneView:
             members=self._members(),
             repair=repair or RepairStatus(),
             reclaim=reclaim if isinstance(reclaim, ReclaimStatus) else ReclaimStatus(),
-            gateway=self._gateway(),
+            gateway=store.s3.status() if store.s3 is not None else GatewayStatus(),
             scrub_pass=scrub_pass,
             processes=_processes(Path(store.spec.state) / "processes.json", store.world.clock.wall_us() // 1_000_000),
         )
@@ -129,30 +129,6 @@ class StandaloneView:
             form=form,
             length=length,
             fragments=tuple(_fragment(volume, index, found.get(index)) for index in range(volume.profile.slots)),
-        )
-
-    def _gateway(self) -> GatewayStatus:
-        http, app = self._store.http, self._store.gateway
-        if http is None or app is None:
-            return GatewayStatus()
-        stats = http.stats
-        return GatewayStatus(
-            connections=stats.connections,
-            requests_now=stats.in_flight,
-            connections_total=stats.connections_total,
-            requests=stats.requests,
-            answers_4xx=stats.answers_4xx,
-            answers_5xx=stats.answers_5xx,
-            answers_503=stats.answers_503,
-            bytes_in=stats.bytes_in,
-            bytes_out=stats.bytes_out,
-            refused_connections=stats.refused_connections,
-            refused_requests=stats.slow_downs,
-            refused_bodies=app.refused_bodies,
-            refused_heads=stats.refused_heads,
-            slow_clients=stats.timeouts,
-            broken_answers=stats.aborted,
-            failures=stats.errors,
         )
 
     def _hurt_volumes(self) -> set[VolumeId]:

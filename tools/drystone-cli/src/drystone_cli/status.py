@@ -99,6 +99,7 @@ def as_document(status: CellStatus) -> dict[str, Any]:
         "reclaim": dataclasses.asdict(status.reclaim),
         "gateway": dataclasses.asdict(status.gateway),
         "background_answers": status.background_answers,
+        "cell": [dataclasses.asdict(process) for process in status.cell],
         "processes": [dataclasses.asdict(process) for process in status.processes],
     }
 
@@ -121,6 +122,20 @@ def _print(status: CellStatus) -> None:
         right=("free", "of"),
     )
     terminal.line()
+    if status.cell:
+        terminal.table(
+            ("service", "name", "endpoint", "zone", "state", ""),
+            [(one.role, one.name, one.endpoint, one.zone or "-", one.state, one.part) for one in status.cell],
+        )
+    else:
+        _print_alone(terminal, status)
+    terminal.line()
+    for name, sentence in _sentences(status):
+        terminal.line(f"{terminal.paint(f'{name:9}', 'dim')} {sentence}")
+
+
+def _print_alone(terminal: Terminal, status: CellStatus) -> None:
+    """Copies of the metadata and processes of a store that is alone."""
     terminal.table(
         ("metadata", "role", "head", "behind", ""),
         [
@@ -135,15 +150,13 @@ def _print(status: CellStatus) -> None:
         [(p.role, str(p.pid), span(p.uptime_seconds), f"{p.restarts}×") for p in status.processes],
         right=("pid", "replaced"),
     )
-    terminal.line()
-    for name, sentence in _sentences(status):
-        terminal.line(f"{terminal.paint(f'{name:9}', 'dim')} {sentence}")
 
 
 def _sentences(status: CellStatus) -> list[tuple[str, str]]:
     node = status.node
     volumes = f"{node.open_volumes} open, {node.closed_volumes} closed, {node.degraded_volumes} degraded"
-    writing = f"term {status.term}, {'writable' if status.metadata_writable else 'READ ONLY'}"
+    writable = "writable" if status.metadata_writable else "READ ONLY"
+    writing = writable if status.cell else f"term {status.term}, {writable}"
     found = [("clients", _clients(status.gateway)), ("limits", _limits(status.gateway))]
     found += [("volumes", volumes), ("names", writing)]
     if status.background_answers:

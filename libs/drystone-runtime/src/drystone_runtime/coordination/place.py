@@ -2,17 +2,19 @@
 """A process's place in its cell: the coordinator, what is registered there, and its own registration.
 
 Invariants
-  P1  A process joins the cell its certificate names; without a certificate (loopback, tests) whichever is there.
-  P2  Its claim is kept in its state directory, so that a later start is known for the same process; without one each start
-      is a new process, and waits until its predecessor's session is over.
+  P1  The cell is the one whose identity the coordinator holds; who may speak to whom is a matter of certificates.
+  P2  A process's claim is kept in its state directory, so that a later start is known for the same process; without one each
+      start is a new process, and waits until its predecessor's session is over.
+  P3  A process registers after it takes calls, and says that it drains before it stops taking them.
 """
 
 import logging
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from drystone_core.check import check
 from drystone_core.coordination import Coordinator
 from drystone_core.errors import DrystoneError, ErrorCode, Refused
 from drystone_core.formats.coordination import CELL, CellDocument, NodeDocument, decode
@@ -28,47 +30,105 @@ _CLAIM = re.compile(r"[0-9a-f]{32}")
 CLAIM_NAME = "claim"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What a process has once it stands in a cell."""
-
-    cell: ClusterId
-    coordinator: Coordinator
-    cache: CoordinatorCache
-    """Everything that is registered in the cell."""
-
-    async def close(self) -> None:
-        """Follow no more."""
-        await self.cache.close()
-        await self.coordinator.close()
-
-
-async def take_place(*, settings: EtcdSettings, cell: ClusterId | None, clock: Clock, entropy: Entropy) -> Place:
-    """Connect and read what is there. Refused for another cell, Unavailable when the coordinator does not answer."""
-    coordinator = await connect(settings=settings, cell=cell, clock=clock, entropy=entropy)
+async def reach_cell(*, settings: EtcdSettings, clock: Clock, entropy: Entropy) -> tuple[Coordinator, ClusterId]:
+    """The coordinator and whose it is. Refused when it holds no cell, Unavailable when it does not answer."""
+    coordinator = await connect(settings=settings, cell=None, clock=clock, entropy=entropy)
     try:
         found = await coordinator.get(CELL)
         if found is None:
             raise Refused(ErrorCode.INVALID_REQUEST, "the cell's identity is gone from the coordinator")
-        cache = CoordinatorCache(coordinator=coordinator, prefix="", clock=clock)
-        await cache.start(within=settings.session)
+        return coordinator, decode(CellDocument, found.value, key=CELL).cell
     except BaseException:
         await coordinator.close()
         raise
-    there = decode(CellDocument, found.value, key=CELL).cell
-    return Place(cell=there, coordinator=coordinator, cache=cache)
 
 
-def describe(settings: NodeSettings, *, role: str, endpoint: str, claim: str, version: str = "") -> NodeDocument:
-    """This process as it is registered; its incarnation is filled in by the registration."""
-    return NodeDocument(
-        node=settings.named(), role=role, endpoint=settings.endpoint or endpoint, claim=claim, incarnation="",
-        zone=settings.zone, rack=settings.rack, version=version,
-    )  # fmt: skip
+class Place:
+    """A registered process that follows everything registered in its cell. `open`, `enter`, `leave`, `close`, in this order."""
+
+    def __init__(
+        self, *, node: NodeSettings, role: str, endpoint: str, session: float, clock: Clock, entropy: Entropy
+    ) -> None:
+        """`endpoint`: where others reach it. `session`: seconds after which it counts as gone when it is silent."""
+        self._settings, self._role, self._endpoint = node, role, endpoint
+        self._session, self._clock, self._entropy = session, clock, entropy
+        self._coordinator: Coordinator | None = None
+        self._cache: CoordinatorCache | None = None
+        self._registration: Registration | None = None
+        self._claim = ""
+        self.name = node.named()
+        """Of this process, unique in its role."""
+        self.cell = ClusterId("")
+        """Known once it is open."""
+
+    async def open(self, settings: EtcdSettings) -> None:
+        """Connect and read what is there. Refused, Unavailable."""
+        self._claim = claim_of(self._settings.state, self._entropy)
+        self._coordinator, self.cell = await reach_cell(settings=settings, clock=self._clock, entropy=self._entropy)
+        self._cache = CoordinatorCache(coordinator=self._coordinator, prefix="", clock=self._clock)
+        await self._cache.start(within=self._session)
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """After `open`."""
+        check(self._coordinator is not None, "the place is open")
+        assert self._coordinator is not None
+        return self._coordinator
+
+    @property
+    def cache(self) -> CoordinatorCache:
+        """Everything that is registered, as last known."""
+        check(self._cache is not None, "the place is open")
+        assert self._cache is not None
+        return self._cache
+
+    @property
+    def registration(self) -> Registration:
+        """After `enter`."""
+        check(self._registration is not None, "the place is taken")
+        assert self._registration is not None
+        return self._registration
+
+    async def enter(self) -> None:
+        """Register: from now on the others send calls here. Refused when the name is another's."""
+        self._registration = Registration(
+            coordinator=self.coordinator,
+            node=self._document(),
+            ttl=self._session,
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+        await self._registration.start()
+        await self.cache.reached(self._registration.revision)
+
+    async def leave(self) -> None:
+        """Say that nothing new should come here."""
+        if self._registration is None:
+            return
+        try:
+            await self._registration.tell(node=replace(self._document(), state="draining"))
+        except DrystoneError as error:  # the end of the session says it as well
+            log.info("registration.draining_not_told", extra={"reason": str(error)})
+
+    async def close(self) -> None:
+        """Vanish."""
+        if self._registration is not None:
+            await self._registration.stop()
+        if self._cache is not None:
+            await self._cache.close()
+        if self._coordinator is not None:
+            await self._coordinator.close()
+
+    def _document(self) -> NodeDocument:
+        settings = self._settings
+        return NodeDocument(
+            node=self.name, role=self._role, endpoint=self._endpoint, claim=self._claim,
+            incarnation="", zone=settings.zone, rack=settings.rack,
+        )  # fmt: skip
 
 
 def claim_of(state: str, entropy: Entropy) -> str:
-    """The process's own random name, kept in its state directory; without one a new name at each start. Refused: unusable."""
+    """The process's own random name, kept in its state directory; without one a new name each time. Refused: unusable."""
     if not state:
         return entropy.token(16).hex()
     path = Path(state) / CLAIM_NAME
@@ -80,27 +140,24 @@ def claim_of(state: str, entropy: Entropy) -> str:
                 raise Refused(ErrorCode.INVALID_REQUEST, f"{path} is damaged: remove it while no process uses {state}")
             return found
         made = entropy.token(16).hex()
-        temporary = path.with_name(f"{CLAIM_NAME}.new")
-        with open(temporary, "w") as file:
-            file.write(f"{made}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _keep(path, f"{made}\n")
+        return made
     except OSError as error:
         raise Refused(
             ErrorCode.INVALID_REQUEST, f"node.state: {error.filename}: {error.strerror}: give a directory of its own"
         ) from error
-    return made
 
 
-async def drain_in(registration: Registration, document: NodeDocument) -> None:
-    """Tell the others that nothing new should come here; best effort, the end of the session says it as well."""
+def _keep(path: Path, content: str) -> None:
+    """Whole or not at all, durably."""
+    temporary = path.with_name(f"{path.name}.new")
+    with open(temporary, "w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        await registration.tell(node=replace(document, state="draining"))
-    except DrystoneError as error:
-        log.info("registration.draining_not_told", extra={"reason": str(error)})
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -47,6 +47,11 @@ class Registration:
         self.incarnation = ""
         """Of the present registration."""
 
+    @property
+    def revision(self) -> Revision:
+        """Of its documents as written last."""
+        return max(self._revisions.values(), default=Revision(0))
+
     async def start(self) -> None:
         """Register; Refused when the id is another's, Unavailable when the coordinator does not answer."""
         await self._register()

@@ -9,6 +9,7 @@ from drystone.admin.v1 import admin_pb2 as pb
 from drystone.admin.v1 import admin_pb2_grpc
 from drystone.common.v1 import errors_pb2
 from drystone_core.cell import (
+    CellProcess,
     CellStatus,
     DiskStatus,
     FragmentReport,
@@ -130,6 +131,12 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
         repair=_repair(said.background),
         gateway=_gateway(said.gateway),
         scrub_pass=scrub_pass_value(said.scrub_pass) if said.HasField("scrub_pass") else None,
+        cell=tuple(
+            CellProcess(
+                role=one.role, name=one.name, endpoint=one.endpoint, zone=one.zone, state=one.state, part=one.part
+            )
+            for one in said.cell
+        ),
         processes=tuple(
             ProcessStatus(role=one.role, pid=one.pid, restarts=one.restarts, uptime_seconds=one.uptime_seconds)
             for one in said.processes

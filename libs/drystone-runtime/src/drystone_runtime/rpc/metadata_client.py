@@ -41,7 +41,7 @@ class RpcMetadata:
         self._stub = metadata_pb2_grpc.MetadataServiceStub(channel)
         self._timeout = timeout
         self._retries = retries
-        self._mutations: Coalescer[Mutation, Outcome] = Coalescer(send=self._mutate_all, background=background)
+        self._mutations: Coalescer[Mutation, Outcome] = Coalescer(send=self.mutate_all, background=background)
         self._objects: Coalescer[pb.ObjectId, ObjectVersion] = Coalescer(send=self._get_all, background=background)
 
     def mutate(self, mutation: Mutation) -> "asyncio.Future[Outcome]":
@@ -121,7 +121,8 @@ class RpcMetadata:
     async def _call(self, method: Any, request: Any) -> Any:
         return await unary_again(method, request, timeout=self._timeout, retries=self._retries)
 
-    async def _mutate_all(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
+    async def mutate_all(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
+        """One call; an error stands in a failed item's place."""
         request = pb.MutateRequest(mutations=[mutations.mutation_message(mutation) for mutation in batch])
         answer: pb.MutateResponse = await self._call(self._stub.Mutate, request)
         return [

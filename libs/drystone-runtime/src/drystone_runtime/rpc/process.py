@@ -11,11 +11,11 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from drystone_core.errors import DrystoneError
 from drystone_core.identity import ServiceKind
@@ -25,6 +25,7 @@ from drystone_runtime.background import Background
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.config import ConfigError, load
 from drystone_runtime.config_sections import Settings
+from drystone_runtime.coordination.place import Place
 from drystone_runtime.entropy import SystemEntropy
 from drystone_runtime.logs import configure
 from drystone_runtime.rpc.core_lines import divert
@@ -70,6 +71,12 @@ class Started:
     services: Sequence[RpcService]
     stop: Callable[[], Awaitable[None]]
     """Called after the last call has ended."""
+    enter: Callable[[], Awaitable[None]] | None = None
+    """Called when calls are taken and before the service says that it is ready: to register it where others find it."""
+    leave: Callable[[], Awaitable[None]] | None = None
+    """Called first of all at the end, while calls are still taken: to tell the others, to finish what needs them."""
+    reload: Callable[[], Coroutine[Any, Any, None]] | None = None
+    """Called at SIGHUP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +89,25 @@ class Process:
     background: Background
     dial: Dialer
     health: Health
+    address: str
+    """Where it listens."""
+
+    @property
+    def in_cell(self) -> bool:
+        """Whether it stands among others, found through the coordinator."""
+        return bool(self.settings.coordinator.endpoints)
+
+    @property
+    def endpoint(self) -> str:
+        """Where others reach it."""
+        return self.settings.node.endpoint or self.address
+
+    def place(self, role: str) -> Place:
+        """This process among the others of its cell; not open yet."""
+        return Place(
+            node=self.settings.node, role=role, endpoint=self.endpoint, session=self.settings.coordinator.session,
+            clock=self.clock, entropy=self.entropy,
+        )  # fmt: skip
 
     def needs(self, target: str, kind: ServiceKind, *, balance: bool = False) -> Link:
         """A link to a service without which this one is not ready."""
@@ -105,6 +131,7 @@ def run_service(role: Role, arguments: Sequence[str] | None = None, *, program: 
     tls = _certificates(role.kind, settings, problems)
     address = settings.rpc.listen or f"127.0.0.1:{role.port}"
     problems += _address_problems(role, settings, address)
+    problems += _cell_problems(settings, address)
     if problems:
         for problem in problems:
             print(f"drystone {name}: {problem}", file=sys.stderr)
@@ -173,8 +200,17 @@ def _address_problems(role: Role, settings: Settings, address: str) -> list[str]
     background = Background(clock=SystemClock())
     dial = Dialer(clock=SystemClock(), background=background, tls=None, plaintext_loopback=rpc.plaintext_loopback)
     said = [listening_problem(address, tls=False, plaintext_loopback=rpc.plaintext_loopback)]
+    if settings.coordinator.endpoints:
+        return [problem for problem in said if problem]  # whom it calls is told by the coordinator
     said += [f"{name}: {problem}" for name in role.calls if (problem := dial.problem(_value(settings, name)))]
     return [problem for problem in said if problem]
+
+
+def _cell_problems(settings: Settings, address: str) -> list[str]:
+    """What keeps a process from being found by others."""
+    if not settings.coordinator.endpoints or settings.node.endpoint or not address.endswith(":0"):
+        return []
+    return [f"rpc.listen: {address}: others must know the port: give one, or set node.endpoint"]
 
 
 def _value(settings: Settings, name: str) -> str:
@@ -193,7 +229,6 @@ async def _live(
     background = Background(clock=clock)
     if tls is not None:
         background.keep("rpc.certificates", tls.run)
-    loop.add_signal_handler(signal.SIGHUP, _look_again, tls, background)
     process = Process(
         settings=settings,
         clock=clock,
@@ -201,6 +236,7 @@ async def _live(
         background=background,
         dial=Dialer(clock=clock, background=background, tls=tls, plaintext_loopback=rpc.plaintext_loopback),
         health=Health(),
+        address=address,
     )
     started = await _unless(stopping, role.start(given, process))
     if started is None:  # told to stop before anything was promised to anybody
@@ -215,21 +251,36 @@ async def _live(
         health=process.health,
         clock=clock,
     )
+    loop.add_signal_handler(signal.SIGHUP, _look_again, tls, started, background)
     await server.start()
+    if started.enter is not None and await _unless(stopping, _entered(started.enter)) is None:
+        await server.stop(0.0)
+        await started.stop()
+        return
     await server.serving(True)
     shown = address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{server.port}"
     log.info("service.serves", extra={"address": shown, "identity": str(tls.identity) if tls else ""})
     print(f"ready {shown}", flush=True)
     await stopping.wait()
+    if started.leave is not None:
+        server.health.drain()
+        await started.leave()
     await server.stop(rpc.drain, notice=NOTICE_SECONDS)
     await started.stop()
     await background.stop()
     log.info("service.stopped", extra={"service": role.kind.value})
 
 
-def _look_again(tls: Certificates | None, background: Background) -> None:
+async def _entered(enter: Callable[[], Awaitable[None]]) -> bool:
+    await enter()
+    return True
+
+
+def _look_again(tls: Certificates | None, started: Started, background: Background) -> None:
     if tls is not None:
         background.once("rpc.certificates_now", tls.reload())
+    if started.reload is not None:
+        background.once("process.reload", started.reload())
 
 
 async def _unless(stopping: asyncio.Event, work: Awaitable[T]) -> T | None:

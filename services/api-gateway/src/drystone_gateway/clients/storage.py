@@ -7,11 +7,14 @@ Invariants
   C2  A read goes on at another node from where it stopped: the bytes handed out are exactly those asked for.
   C3  At most `tries` nodes are asked for one append or one read; what a node says of the blob itself (Damaged, Refused) is
       passed on at once.
-  C4  Memory: the pool's piece buffers, and what the short reads and appends under way hold.
+  C4  A node that does not answer holds nobody for longer than `late`: what it may still do is never named.
+  C5  Memory: the pool's piece buffers, and what the short reads and appends under way hold.
 Nodes that failed lately are asked last; the others in turn, so that load spreads. Appends prefer near nodes.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +64,8 @@ class CellStorageSettings:
     tries: int = 3
     avoid: float = 2.0
     """Seconds a node that failed is asked last."""
+    late: float = 5.0
+    """Seconds for an append, and for the next bytes of a read: more than a node needs to leave a slow disk."""
     piece_buffers: int = 16
 
 
@@ -85,7 +90,8 @@ class CellStorage:
         failure: Unavailable | None = None
         for node in self._in_order(near=True):
             try:
-                return await node.client.append(blob)
+                async with self._soon(node):
+                    return await node.client.append(blob)
             except Unavailable as error:
                 failure = self._failed(node, error)
         raise failure or Unavailable("no storage node is known")
@@ -111,10 +117,12 @@ class CellStorage:
         for node in self._in_order():
             try:
                 if length - done <= SHORT:
-                    data = await node.client.read_short(blobs, start + done, length - done)
+                    async with self._soon(node):
+                        data = await node.client.read_short(blobs, start + done, length - done)
                     yield ReadChunk(memoryview(data), _nothing)
                     return
-                async for chunk in node.client.read(blobs, start + done, length - done):
+                chunks = node.client.read(blobs, start + done, length - done)
+                while (chunk := await self._next(node, chunks)) is not None:
                     done += len(chunk.data)
                     yield chunk
                 if done == length:
@@ -128,17 +136,32 @@ class CellStorage:
         failure: Unavailable | None = None
         for node in self._in_order(near=True):
             try:
-                return await node.client.append_piece(
-                    piece.header,
-                    blob_id=piece.blob_id,
-                    piece_offset=piece.offset,
-                    payload=piece.view[: piece.length],
-                    trailer=piece.trailer,
-                    last=piece.last,
-                )
+                async with self._soon(node):
+                    return await node.client.append_piece(
+                        piece.header,
+                        blob_id=piece.blob_id,
+                        piece_offset=piece.offset,
+                        payload=piece.view[: piece.length],
+                        trailer=piece.trailer,
+                        last=piece.last,
+                    )
             except Unavailable as error:
                 failure = self._failed(node, error)
         raise failure or Unavailable("no storage node is known")
+
+    async def _next(self, node: CellNode, chunks: AsyncIterator[ReadChunk]) -> ReadChunk | None:
+        """None: the node has said all."""
+        async with self._soon(node):
+            return await anext(chunks, None)
+
+    @asynccontextmanager
+    async def _soon(self, node: CellNode) -> AsyncIterator[None]:
+        """C4: Unavailable when what is inside takes too long."""
+        try:
+            async with asyncio.timeout(self._settings.late):
+                yield
+        except TimeoutError as error:
+            raise Unavailable(f"the storage node {node.name} does not answer") from error
 
     def _in_order(self, *, near: bool = False) -> list[CellNode]:
         """Whom to ask: in turn, near ones first for appends, those that failed lately last."""

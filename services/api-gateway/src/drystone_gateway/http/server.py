@@ -24,6 +24,9 @@ from drystone_gateway.http.tls import TlsFiles, TlsReloader
 
 log = logging.getLogger(__name__)
 
+Listener = socket
+"""A listening socket."""
+
 
 class HttpServer:
     """Serves `handler` on any number of listeners; construct it on the loop it shall run on."""

@@ -108,6 +108,12 @@ def _status_message(status: CellStatus) -> pb.GetStatusResponse:
         ),
         gateway=_gateway_message(status.gateway),
         scrub_pass=None if status.scrub_pass is None else scrub_pass_message(status.scrub_pass),
+        cell=[
+            pb.CellProcess(
+                role=one.role, name=one.name, endpoint=one.endpoint, zone=one.zone, state=one.state, part=one.part
+            )
+            for one in status.cell
+        ],
         processes=[
             pb.Process(role=one.role, pid=one.pid, restarts=one.restarts, uptime_seconds=one.uptime_seconds)
             for one in status.processes

@@ -13,7 +13,7 @@ Invariants
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drystone_core.coordination import Coordinator
 from drystone_core.errors import DrystoneError
@@ -101,6 +101,15 @@ class CellMember:
         background.keep("cell.follow", self._run_follow)
         background.keep("cell.announce", self._run_announce)
         background.keep("cell.tend", self._run_tend)
+
+    async def leave(self) -> None:
+        """Tell the others that nothing new should come here, then drain."""
+        if self._registration is not None:
+            try:
+                await self._registration.tell(node=replace(self._document(), state="draining"))
+            except DrystoneError as error:  # the end of the session says it as well
+                log.info("registration.draining_not_told", extra={"reason": str(error)})
+        await self.drain()
 
     async def drain(self) -> None:
         """Take no more blobs; the open volumes are closed and their claims given back."""

@@ -3,7 +3,8 @@
 
 import logging
 
-from drystone_core.errors import Unavailable
+from drystone_core.errors import ErrorCode, Refused, Unavailable
+from drystone_core.ids import ClusterId
 from drystone_core.ports import Clock, Entropy
 from drystone_metadata.store.cassandra.outcomes import FAILURES, unavailable
 from drystone_metadata.store.cassandra.schema import HOME, Schema
@@ -19,6 +20,8 @@ from drystone_metadata.store.cassandra.settings import CassandraSettings
 from drystone_metadata.store.cassandra.statements import Statements, prepare
 from drystone_metadata.store.cassandra.storage import CassandraStorage
 
+IDENTITY = "identity"
+"""The fact that names the cell."""
 log = logging.getLogger(__name__)
 
 
@@ -26,9 +29,17 @@ class OpenCell:
     """A keyspace in use: its session, and storages over it."""
 
     def __init__(
-        self, session: CqlSession, settings: CassandraSettings, statements: Statements, *, home: str, most_bytes: int
+        self,
+        session: CqlSession,
+        settings: CassandraSettings,
+        statements: Statements,
+        *,
+        schema: Schema,
+        home: str,
+        most_bytes: int,
     ) -> None:
         self.session = session
+        self._schema = schema
         self.home = home
         """The datacentre that commits (R9)."""
         self.most_bytes = most_bytes
@@ -36,6 +47,15 @@ class OpenCell:
         self.settings = settings
         self.statements = statements
         self.storage = CassandraStorage(cql=session, statements=statements, settings=settings, most_bytes=most_bytes)
+
+    async def identity(self) -> ClusterId | None:
+        """The cell whose metadata it holds; None: nobody has said yet."""
+        found = await self._schema.fact(IDENTITY)
+        return ClusterId(found) if found else None
+
+    async def claim(self, cell: ClusterId) -> None:
+        """It is that cell's from now on; Refused when it is another's."""
+        check_identity(self.settings.keyspace, ClusterId(await self._schema.set_fact(IDENTITY, cell)), cell)
 
     async def close(self) -> None:
         """End the session."""
@@ -55,7 +75,19 @@ async def open_cell(settings: CassandraSettings, *, clock: Clock, entropy: Entro
     except BaseException:
         await session.close()
         raise
-    return OpenCell(session, settings, statements, home=home, most_bytes=most_bytes)
+    return OpenCell(session, settings, statements, schema=schema, home=home, most_bytes=most_bytes)
+
+
+def check_identity(keyspace: str, there: ClusterId | None, cell: ClusterId) -> None:
+    """Refused unless the keyspace is the cell's."""
+    if there is None:
+        raise Refused(ErrorCode.INVALID_REQUEST, f"keyspace {keyspace} belongs to no cell yet: run drystone cell init")
+    if there != cell:
+        raise Refused(
+            ErrorCode.INVALID_REQUEST,
+            f"keyspace {keyspace} holds the metadata of cell {there}, the coordinator is cell {cell}'s: give each cell a"
+            " coordinator (or a prefix) and a keyspace of its own",
+        )
 
 
 async def _check_replicas(session: CqlSession, settings: CassandraSettings) -> None:

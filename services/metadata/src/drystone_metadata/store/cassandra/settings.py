@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field
 
 from drystone_core.check import check
+from drystone_runtime import config_cell
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}\Z")
 
@@ -66,3 +67,20 @@ class CassandraSettings:
         check(_NAME.match(self.keyspace) is not None, "a keyspace is lower-case letters, digits and _")
         check(bool(self.contact_points), "Cassandra needs at least one contact point")
         check(bool(self.tls_certificate) == bool(self.tls_key), "a TLS certificate and its key come together")
+
+
+def chosen(section: config_cell.CassandraSettings, *, migrate: bool = False) -> CassandraSettings:
+    """The store's own settings from what was configured; OSError when the password's file cannot be read."""
+    return CassandraSettings(
+        contact_points=section.contact_points,
+        port=section.port,
+        keyspace=section.keyspace,
+        datacentre=section.datacentre,
+        replication_factor=section.replication,
+        migrate=migrate,
+        username=section.user,
+        password=section.password(),
+        tls_ca=section.tls_ca,
+        tls_certificate=section.tls_cert,
+        tls_key=section.tls_key,
+    )

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The services behind a gateway of a cell: found through the coordinator, each called over a link of its own."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from drystone_core.formats.coordination import NodeDocument
+from drystone_core.identity import ServiceKind
+from drystone_gateway.clients.metadata import CellMetadata, MetadataNode
+from drystone_gateway.clients.storage import CellNode, CellStorage
+from drystone_runtime.coordination.cache import OwnerRing
+from drystone_runtime.coordination.directory import NodeDirectory
+from drystone_runtime.coordination.place import Place
+from drystone_runtime.rpc.health import Dependency
+from drystone_runtime.rpc.links import Link
+from drystone_runtime.rpc.metadata_client import RpcMetadata
+from drystone_runtime.rpc.process import Process
+from drystone_runtime.rpc.storage_client import RpcStorage
+
+CELL_TABLET = b"cell"
+"""The tablet that holds the cell's buckets (drystone_metadata.store.ports)."""
+LOOK_SECONDS = 0.5
+"""Between two looks whether there is a service of each kind."""
+
+
+@dataclass(slots=True, eq=False)
+class _Reached:
+    """A service far away: its link, and what the gateway calls."""
+
+    link: Link
+    metadata: MetadataNode | None = None
+    storage: CellNode | None = None
+    node: RpcStorage | None = None
+    """The same storage node, for what is asked of it alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellServices:
+    """What a gateway needs of its cell."""
+
+    place: Place
+    ring: OwnerRing
+    metadata: CellMetadata
+    storage: CellStorage
+    metadata_nodes: "NodeDirectory[_Reached]"
+    storage_nodes: "NodeDirectory[_Reached]"
+    process: Process
+
+    def owner(self) -> str | None:
+        """The metadata process that should own the names now."""
+        found = self.ring.owner(CELL_TABLET)
+        return found.node if found is not None else None
+
+    async def follow(self, metadata: Dependency, storage: Dependency) -> None:
+        """Ready while there is a service of each kind."""
+        while True:
+            metadata.set("" if self.metadata_nodes.nodes() else "no metadata process is registered")
+            storage.set("" if self.storage_nodes.nodes() else "no storage node is registered")
+            await self.process.clock.sleep(LOOK_SECONDS)
+
+    async def close(self) -> None:
+        """Leave the cell."""
+        await self.place.close()
+        await self.metadata_nodes.close()
+        await self.storage_nodes.close()
+
+
+async def cell_services(process: Process) -> CellServices:
+    """Reach the coordinator; the services are dialled as they are seen. Refused, Unavailable."""
+    clock, background = process.clock, process.background
+    place = process.place(ServiceKind.GATEWAY.value)
+    await place.open(process.settings.coordinator)
+    ring = OwnerRing(cache=place.cache)
+    zone = process.settings.node.zone
+
+    def directory(kind: ServiceKind) -> NodeDirectory[_Reached]:
+        return NodeDirectory(
+            cache=place.cache,
+            role=kind.value,
+            open_client=partial(_open, process, kind, zone),
+            close_client=_close,
+            clock=clock,
+            background=background,
+        )
+
+    metadata_nodes, storage_nodes = directory(ServiceKind.METADATA), directory(ServiceKind.STORAGE_NODE)
+
+    def owner() -> str | None:
+        found = ring.owner(CELL_TABLET)
+        return found.node if found is not None else None
+
+    services = CellServices(
+        place=place,
+        ring=ring,
+        metadata=CellMetadata(
+            nodes=lambda: [one.client.metadata for one in metadata_nodes.nodes(draining=True) if one.client.metadata],
+            owner=owner,
+            clock=clock,
+            entropy=process.entropy,
+            background=background,
+        ),
+        storage=CellStorage(
+            nodes=lambda: [one.client.storage for one in storage_nodes.nodes() if one.client.storage],
+            clock=clock,
+            entropy=process.entropy,
+        ),
+        metadata_nodes=metadata_nodes,
+        storage_nodes=storage_nodes,
+        process=process,
+    )
+    needs = process.health.depend(ServiceKind.METADATA.value), process.health.depend(ServiceKind.STORAGE_NODE.value)
+    background.keep("health.services", lambda: services.follow(*needs))
+    return services
+
+
+def _open(process: Process, kind: ServiceKind, zone: str, node: NodeDocument) -> _Reached:
+    link = process.dial.open(node.endpoint, kind)
+    if kind is ServiceKind.METADATA:
+        client = RpcMetadata(channel=link, background=process.background)
+        return _Reached(link, metadata=MetadataNode(node.node, client))
+    storage = RpcStorage(channel=link, background=process.background)
+    return _Reached(link, storage=CellNode(node.node, storage, near=bool(zone) and node.zone == zone), node=storage)
+
+
+async def _close(reached: _Reached) -> None:
+    await reached.link.close()

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The metadata processes of a cell as one MetadataService: mutations go to the owner, reads to any.
+
+Invariants
+  M1  A mutation is sent again, with the same write id, while its owner is away or is just changing: whoever decides it first
+      decides it once (R1), and who asks again gets that answer.
+  M2  What a process says about the matter itself (Refused, Damaged, Busy) is passed on at once.
+  M3  A read is asked of at most `tries` processes; those that failed lately are asked last, the others in turn.
+  M4  A process that does not answer holds nobody for longer than `late` (a read), or than it is the owner (a mutation).
+The owner changes within seconds; until then mutations wait here instead of failing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from drystone_core.errors import DrystoneError, Stale, Unavailable
+from drystone_core.ids import Key, UploadId, VersionId
+from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
+from drystone_core.mutations import Mutation, Outcome
+from drystone_core.objects import Bucket, ObjectVersion
+from drystone_core.ports import Clock, Entropy
+from drystone_core.services import BlobName, MetadataService
+from drystone_runtime.background import Background
+from drystone_runtime.rpc.call_context import bounded
+from drystone_runtime.rpc.coalesce import Coalescer
+
+T = TypeVar("T")
+
+
+class MetadataClient(MetadataService, Protocol):
+    """One metadata process far away."""
+
+    async def mutate_all(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
+        """Item by item, an error standing in a failed item's place."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class MetadataNode:
+    """A metadata process as a gateway sees it."""
+
+    name: str
+    client: MetadataClient
+    avoid_until: float = float("-inf")
+    """It failed a call lately (monotonic)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellMetadataSettings:
+    """Limits; seconds."""
+
+    tries: int = 3
+    avoid: float = 2.0
+    """A process that failed is asked last for so long."""
+    late: float = 3.0
+    """A read that has no answer by then is asked of another process."""
+    look: float = 0.25
+    """Between two looks whether a mutation still waits at the right process."""
+    patience: float = 20.0
+    """A mutation waits so long for an owner that decides it."""
+    pauses: tuple[float, float] = (0.02, 0.5)
+    """Before a mutation is sent again: at first, and at most."""
+
+
+class CellMetadata:
+    """MetadataService over the processes `nodes()` tells at each call; `owner()` names the tablet's owner."""
+
+    def __init__(
+        self,
+        *,
+        nodes: Callable[[], Sequence[MetadataNode]],
+        owner: Callable[[], str | None],
+        clock: Clock,
+        entropy: Entropy,
+        background: Background,
+        settings: CellMetadataSettings | None = None,
+    ) -> None:
+        self._nodes, self._owner, self._clock, self._entropy = nodes, owner, clock, entropy
+        self._settings = settings or CellMetadataSettings()
+        self._mutations: Coalescer[Mutation, Outcome] = Coalescer(
+            send=self._mutate_all, background=background, flights=4
+        )
+        self._turn = 0
+        self.repeated = 0
+        """Mutations sent again."""
+
+    def mutate(self, mutation: Mutation) -> "asyncio.Future[Outcome]":
+        """Decided and durable when it returns; Unavailable when no owner decides it in time."""
+        return self._mutations.submit(mutation)
+
+    async def bucket(self, name: str) -> Bucket:
+        return await self._ask(lambda client: client.bucket(name))
+
+    async def buckets(self, owner: str, *, prefix: str = "", after: str = "", limit: int = 10_000) -> list[Bucket]:
+        return await self._ask(lambda client: client.buckets(owner, prefix=prefix, after=after, limit=limit))
+
+    async def object(self, bucket: str, key: Key, version_id: VersionId | None = None) -> ObjectVersion:
+        return await self._ask(lambda client: client.object(bucket, key, version_id))
+
+    async def list_objects(
+        self, bucket: str, *, prefix: bytes = b"", delimiter: bytes = b"", after: bytes = b"", limit: int = 1000
+    ) -> ObjectPage:
+        return await self._ask(
+            lambda client: client.list_objects(bucket, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
+        )
+
+    async def list_versions(
+        self,
+        bucket: str,
+        *,
+        prefix: bytes = b"",
+        delimiter: bytes = b"",
+        after_key: bytes = b"",
+        after_version: str = "",
+        limit: int = 1000,
+    ) -> VersionPage:
+        """Asked of the owner first: it can hold its commits for as long as a page takes."""
+        return await self._ask(
+            lambda client: client.list_versions(
+                bucket,
+                prefix=prefix,
+                delimiter=delimiter,
+                after_key=after_key,
+                after_version=after_version,
+                limit=limit,
+            ),
+            first=self._owner(),
+        )
+
+    async def list_uploads(
+        self,
+        bucket: str,
+        *,
+        prefix: bytes = b"",
+        delimiter: bytes = b"",
+        after_key: bytes = b"",
+        after_upload: str = "",
+        limit: int = 1000,
+    ) -> UploadPage:
+        return await self._ask(
+            lambda client: client.list_uploads(
+                bucket, prefix=prefix, delimiter=delimiter, after_key=after_key, after_upload=after_upload, limit=limit
+            )
+        )
+
+    async def list_parts(
+        self, bucket: str, key: Key, upload_id: UploadId, *, after: int = 0, limit: int = 1000
+    ) -> PartPage:
+        return await self._ask(lambda client: client.list_parts(bucket, key, upload_id, after=after, limit=limit))
+
+    async def dead_blobs(self, names: Sequence[BlobName]) -> list[bool]:
+        return await self._ask(lambda client: client.dead_blobs(names))
+
+    async def _ask(self, call: Callable[[MetadataClient], Awaitable[T]], *, first: str | None = None) -> T:
+        failure: DrystoneError | None = None
+        for node in self._in_order(first):
+            try:
+                async with asyncio.timeout(self._settings.late):
+                    return await call(node.client)
+            except TimeoutError:
+                failure = self._failed(node, Unavailable(f"the metadata process {node.name} does not answer"))
+            except (Unavailable, Stale) as error:
+                failure = self._failed(node, error)
+        raise failure or Unavailable("no metadata process is known")
+
+    def _in_order(self, first: str | None) -> list[MetadataNode]:
+        """Whom to ask: `first`, then the others in turn; those that failed lately last."""
+        nodes = list(self._nodes())
+        if not nodes:
+            return []
+        self._turn = (self._turn + 1) % len(nodes)
+        now = self._clock.monotonic()
+        turned = nodes[self._turn :] + nodes[: self._turn]
+        turned.sort(key=lambda node: (node.avoid_until > now, node.name != first))
+        return turned[: self._settings.tries]
+
+    def _failed(self, node: MetadataNode, error: DrystoneError) -> DrystoneError:
+        node.avoid_until = self._clock.monotonic() + self._settings.avoid
+        return error
+
+    async def _mutate_all(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
+        """One bulk call to the owner; those it could not decide are sent again (M1)."""
+        settings = self._settings
+        until = self._clock.monotonic() + bounded(settings.patience)
+        answers: list[Outcome | BaseException] = [Unavailable("no metadata process is known")] * len(batch)
+        left, pause = list(range(len(batch))), settings.pauses[0]
+        while True:
+            for index, answer in zip(left, await self._to_owner([batch[i] for i in left]), strict=True):
+                answers[index] = answer
+            left = [index for index in left if isinstance(answers[index], Unavailable | Stale)]
+            if not left or self._clock.monotonic() + pause >= until:
+                return [_final(answer) for answer in answers]
+            self.repeated += len(left)
+            await self._clock.sleep(self._entropy.uniform(pause / 2, pause))
+            pause = min(pause * 2, settings.pauses[1])
+
+    async def _to_owner(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
+        name = self._owner()
+        node = next((node for node in self._nodes() if node.name == name), None)
+        if node is None:
+            return [Unavailable("no metadata process owns the tablet just now")] * len(batch)
+        asking = asyncio.ensure_future(node.client.mutate_all(batch))
+        try:
+            while not asking.done() and self._owner() == name:
+                await asyncio.wait((asking,), timeout=self._settings.look)
+            if not asking.done():
+                raise Unavailable("the tablet's owner has changed")
+            return await asking
+        except (Unavailable, Stale) as error:
+            self._failed(node, error)
+            return [error] * len(batch)
+        finally:
+            asking.cancel()
+
+
+def _final(answer: Outcome | BaseException) -> Outcome | BaseException:
+    """Where nobody decided, a client hears 503."""
+    return Unavailable(answer.message) if isinstance(answer, Stale) else answer
