@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 DATA   ?= ./data
+CELL   ?= ./cluster
 LISTEN ?= 127.0.0.1:9000
 T      ?=
 
@@ -16,7 +17,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve check test test-golden test-faults test-compat test-linearizability test-scale test-cluster bench format format-check lint types layers unit tidy proto proto-check lock clean
+.PHONY: help setup serve cluster check test test-golden test-faults test-compat test-linearizability test-scale test-cluster bench format format-check lint types layers unit tidy proto proto-check lock clean
 
 help: ## List the targets
 	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z][a-z-]*:.*## /{printf "  %-20s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,9 @@ setup: $(RUNTIME) ## Make .venv from the lock (nothing to do when up to date)
 
 serve: $(RUNTIME) ## Start a store in ./data (DATA=, LISTEN=)
 	@exec $(BIN)/drystone serve $(DATA) --listen $(LISTEN)
+
+cluster: $(DEV) ## Start a cell of many processes on this machine in ./cluster (CELL=; needs Java 17, Maven once)
+	@exec $(BIN)/python -m drystone_testing.cluster $(CELL)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -69,6 +69,8 @@ class EtcdMember:
     cluster: str
     tls: EtcdTls | None = None
     more: Sequence[str] = ()
+    durable: bool = False
+    """With fsync."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -88,7 +90,7 @@ class EtcdMember:
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--listen-metrics-urls", f"http://127.0.0.1:{self.health_port}"),
             *("--initial-cluster", self.cluster, "--initial-cluster-token", self.folder.name),
-            "--unsafe-no-fsync",
+            *(() if self.durable else ("--unsafe-no-fsync",)),
             *self.more,
         ]
         if self.tls:
@@ -122,9 +124,19 @@ class EtcdMember:
 class EtcdServers:
     """The members of one etcd cluster."""
 
-    def __init__(self, folder: Path, count: int = 1, *, tls: EtcdTls | None = None, more: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        count: int = 1,
+        *,
+        tls: EtcdTls | None = None,
+        more: Sequence[str] = (),
+        ports: Sequence[int] = (),
+        durable: bool = False,
+    ) -> None:
+        """`ports`: three for each member, when it shall be found again after a later start."""
         folder.mkdir(parents=True, exist_ok=True)
-        ports = free_ports(3 * count)
+        ports = ports or free_ports(3 * count)
         names = [f"etcd{i}" for i in range(count)]
         peers = ",".join(f"{name}=http://127.0.0.1:{ports[3 * i + 1]}" for i, name in enumerate(names))
         self.members = [
@@ -137,6 +149,7 @@ class EtcdServers:
                 cluster=peers,
                 tls=tls,
                 more=more,
+                durable=durable,
             )
             for i, name in enumerate(names)
         ]

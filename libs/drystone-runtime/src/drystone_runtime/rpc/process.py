@@ -169,7 +169,8 @@ def _parser(role: Role, program: str) -> argparse.ArgumentParser:
 
 
 def _flag(setting: str) -> str:
-    return "--" + setting.partition(".")[2].replace("_", "-")
+    section, _, key = setting.partition(".")
+    return f"--{'s3-' if section == 'server' else ''}{key.replace('_', '-')}"
 
 
 def _settings(role: Role, given: argparse.Namespace) -> tuple[Settings, list[str]]:

@@ -25,6 +25,7 @@ from drystone_core.services import BlobName, MetadataService
 from drystone_runtime.background import Background
 from drystone_runtime.rpc.call_context import bounded
 from drystone_runtime.rpc.coalesce import Coalescer
+from drystone_runtime.rpc.patience import within
 
 T = TypeVar("T")
 
@@ -157,10 +158,8 @@ class CellMetadata:
         failure: DrystoneError | None = None
         for node in self._in_order(first):
             try:
-                async with asyncio.timeout(self._settings.late):
+                async with within(self._settings.late, f"the metadata process {node.name}"):
                     return await call(node.client)
-            except TimeoutError:
-                failure = self._failed(node, Unavailable(f"the metadata process {node.name} does not answer"))
             except (Unavailable, Stale) as error:
                 failure = self._failed(node, error)
         raise failure or Unavailable("no metadata process is known")

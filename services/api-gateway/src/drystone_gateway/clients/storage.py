@@ -12,9 +12,8 @@ Invariants
 Nodes that failed lately are asked last; the others in turn, so that load spreads. Appends prefer near nodes.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +25,7 @@ from drystone_core.services import BlobHeader, BlobWriter, ReadChunk, SmallBlob
 from drystone_datapath.buffers import PIECE_BYTES, BufferPool
 from drystone_datapath.pack import Piece
 from drystone_datapath.write import StripedWriter
+from drystone_runtime.rpc.patience import within
 
 SHORT = 256 * 1024
 """Bytes up to which a read travels with others in one call."""
@@ -154,14 +154,9 @@ class CellStorage:
         async with self._soon(node):
             return await anext(chunks, None)
 
-    @asynccontextmanager
-    async def _soon(self, node: CellNode) -> AsyncIterator[None]:
+    def _soon(self, node: CellNode) -> AbstractAsyncContextManager[None]:
         """C4: Unavailable when what is inside takes too long."""
-        try:
-            async with asyncio.timeout(self._settings.late):
-                yield
-        except TimeoutError as error:
-            raise Unavailable(f"the storage node {node.name} does not answer") from error
+        return within(self._settings.late, f"the storage node {node.name}")
 
     def _in_order(self, *, near: bool = False) -> list[CellNode]:
         """Whom to ask: in turn, near ones first for appends, those that failed lately last."""

@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole cell on one machine, every service a process of its own: three etcd members, Cassandra, and Drystone's own.
+
+    python -m drystone_testing.cluster DIR
+
+starts it in the foreground (`make cluster`); a later start on the same DIR goes on where it was. Tests start, stop, kill and
+pause its processes by name. TLS between all services; ports are free ones, kept in DIR/cluster.json.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drystone_testing.cassandra_node import CassandraNode
+from drystone_testing.cassandra_node import missing as missing_cassandra
+from drystone_testing.etcd_servers import MISSING, EtcdServers, find_etcd, free_ports
+
+START_SECONDS = 120.0
+STOP_SECONDS = 30.0
+CELL = "local"
+ROLES = ("metadata", "storage-node", "gateway", "lifecycle", "replication")
+"""In the order of their start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How many of each."""
+
+    gateways: int = 2
+    metadata: int = 2
+    nodes: int = 6
+    disks_each: int = 1
+    lifecycle: int = 1
+    replication: int = 1
+    etcd: int = 3
+    zones: int = 3
+    profile: str = "rs-4-2"
+    session: str = "4s"
+    """A process that is silent for so long counts as gone."""
+    durable_etcd: bool = False
+
+    def count(self, role: str) -> int:
+        """Of a role's processes."""
+        counts = {
+            "gateway": self.gateways, "metadata": self.metadata, "storage-node": self.nodes,
+            "lifecycle": self.lifecycle, "replication": self.replication,
+        }  # fmt: skip
+        return counts[role]
+
+
+@dataclass(slots=True, eq=False)
+class Service:
+    """One process of Drystone's own, and how it is started again."""
+
+    role: str
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Begin; `wait` says when it serves."""
+        with self.log.open("ab") as log:
+            self._from = log.tell()
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
+            )
+
+    _from: int = 0
+
+    def wait(self) -> None:
+        """Until it says that it is ready; RuntimeError with the end of its log when it ends before."""
+        until, said = time.monotonic() + START_SECONDS, b""
+        while time.monotonic() < until:
+            with self.log.open("rb") as log:
+                log.seek(self._from)
+                said = log.read()
+            if any(line.startswith(b"ready ") for line in said.splitlines()):
+                return
+            if self.process is None or self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended:\n{said[-3000:].decode(errors='replace')}")
+            time.sleep(0.05)
+        raise RuntimeError(
+            f"{self.name} is not ready after {START_SECONDS:g} s:\n{said[-3000:].decode(errors='replace')}"
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self.process is not None
+        return self.process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP, SIGCONT …"""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """As a crash."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> int:
+        """SIGTERM and wait; its exit code, -9 when it had to be killed."""
+        if self.process is None:
+            return 0
+        self.ask_to_stop()
+        try:
+            code = self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self.process = None
+        return code
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM, also to a process that stands still."""
+        if self.alive:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+
+
+def missing_etcd() -> str | None:
+    """Why no etcd can be started here."""
+    return None if find_etcd() else MISSING
+
+
+class Cluster:
+    """The cell. `start()` once; processes by name in `services`."""
+
+    def __init__(self, root: Path, shape: Shape | None = None, *, s3_ports: Sequence[int] = ()) -> None:
+        self.root, self.shape = root.absolute(), shape or Shape()
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        known = self._remembered(s3_ports)
+        self._known = known["ports"]
+        self.access_key: str = known["access_key"]
+        self.secret_key: str = known["secret_key"]
+        shape = self.shape
+        self.etcd = EtcdServers(self.root / "etcd", shape.etcd, ports=self._known["etcd"], durable=shape.durable_etcd)
+        self.cassandra = CassandraNode(
+            self.root / "cassandra", port=self._known["cassandra"][0], storage_port=self._known["cassandra"][1]
+        )
+        self.services: dict[str, Service] = {}
+        for role in ROLES:
+            for index in range(shape.count(role)):
+                one = self._service(role, index)
+                self.services[one.name] = one
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Of the gateways' S3."""
+        return [f"http://127.0.0.1:{port}" for port in self._known["s3"][: self.shape.gateways]]
+
+    def of(self, role: str) -> list[Service]:
+        """The processes of a role."""
+        return [one for one in self.services.values() if one.role == role]
+
+    def start(self, *, say: Callable[[str], None] = lambda text: None) -> "Cluster":
+        """Everything; returns when all are ready. `say` hears what is being waited for."""
+        say("etcd and Cassandra …")
+        self.start_stores()
+        for role in ROLES:
+            if self.of(role):
+                say(f"{', '.join(one.name for one in self.of(role))} …")
+            for one in self.of(role):
+                one.start()
+            for one in self.of(role):
+                one.wait()
+        return self
+
+    def start_stores(self) -> None:
+        """etcd, Cassandra, certificates, the cell's identity."""
+        self.etcd.start()
+        self.cassandra.start()
+        self._run("certs", "init", str(self.root / "certs"), "--cell", CELL, *self._identities())
+        self._run("cell", "init")
+
+    def stop(self) -> None:
+        """Everything, services first."""
+        for role in reversed(ROLES):
+            for one in self.of(role):
+                one.ask_to_stop()
+            for one in self.of(role):
+                one.stop()
+        self.cassandra.stop()
+        self.etcd.kill()
+
+    def run(self, *arguments: str) -> str:
+        """What a `drystone` command says; RuntimeError when it fails."""
+        return self._run(*arguments)
+
+    def _remembered(self, s3_ports: Sequence[int]) -> dict[str, Any]:
+        """Ports and the root credential, made once."""
+        file, shape = self.root / "cluster.json", self.shape
+        known = json.loads(file.read_text()) if file.exists() else {}
+        if not known:
+            known["access_key"] = "DRYS" + secrets.token_hex(8).upper()
+            known["secret_key"] = secrets.token_urlsafe(30)
+            known["ports"] = {}
+        wanted = {"etcd": 3 * shape.etcd, "cassandra": 2, "s3": shape.gateways} | {r: shape.count(r) for r in ROLES}
+        if s3_ports:
+            known["ports"]["s3"] = list(s3_ports)
+        for what, count in wanted.items():
+            have: list[int] = known["ports"].setdefault(what, [])
+            have += free_ports(count - len(have)) if len(have) < count else []
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            json.dump(known, out)
+        return known
+
+    def _identities(self) -> list[str]:
+        names = [f"{role}:{one.name}" for role in ROLES for one in self.of(role)] + ["admin:operator"]
+        return [part for name in names for part in ("--service", name)]
+
+    def _service(self, role: str, index: int) -> Service:
+        short = {"storage-node": "node"}.get(role, role)
+        name = f"{short}-{index + 1}"
+        port, folder = self._known[role][index], self.root / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        config = folder / "drystone.toml"
+        config.write_text(self._config(role, index, name, port))
+        disks = [str(folder / f"disk-{number + 1}") for number in range(self.shape.disks_each)]
+        command = (sys.executable, "-m", "drystone_cli", role, "--config", str(config))
+        return Service(
+            role=role,
+            name=name,
+            command=(*command, *(disks if role == "storage-node" else ())),
+            environment=self._environment(),
+            log=folder / "log",
+            port=port,
+        )
+
+    def _config(self, role: str, index: int, name: str, port: int) -> str:
+        certs, folder = self.root / "certs", self.root / name
+        sections: dict[str, dict[str, object]] = {
+            "node": {"name": name, "state": str(folder / "state"), "zone": f"zone-{index % self.shape.zones + 1}"},
+            "rpc": {
+                "listen": f"127.0.0.1:{port}",
+                "tls_ca": str(certs / "ca.crt"),
+                "tls_cert": str(certs / f"{role}-{name}.crt"),
+                "tls_key": str(certs / f"{role}-{name}.key"),
+            },
+            "storage": {"profile": self.shape.profile},
+            "log": {"format": "json"},
+            **self._stores(),
+        }
+        if role == "gateway":
+            sections["server"] = {"listen": f"127.0.0.1:{self._known['s3'][index]}"}
+        return _toml(sections)
+
+    def _stores(self) -> dict[str, dict[str, object]]:
+        return {
+            "coordinator": {"endpoints": list(self.etcd.endpoints), "session": self.shape.session},
+            "cassandra": {
+                "contact_points": [self.cassandra.address],
+                "port": self.cassandra.port,
+                "replication": 1,
+            },
+        }
+
+    def _environment(self) -> dict[str, str]:
+        return {"DRYSTONE_ROOT_ACCESS_KEY": self.access_key, "DRYSTONE_ROOT_SECRET_KEY": self.secret_key}
+
+    def _run(self, *arguments: str) -> str:
+        config = self.root / "operator.toml"
+        config.write_text(_toml(self._stores()))
+        if arguments[:2] == ("cell", "init"):
+            arguments = (*arguments, "--config", str(config))
+        command = (sys.executable, "-m", "drystone_cli", *arguments)
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        if ran.returncode:
+            raise RuntimeError(f"drystone {' '.join(arguments)}:\n{ran.stdout}{ran.stderr}")
+        return ran.stdout
+
+
+def _toml(sections: Mapping[str, Mapping[str, object]]) -> str:
+    lines = []
+    for name, values in sections.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The cell in the foreground, until it is told to end."""
+    parser = argparse.ArgumentParser(
+        prog="make cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("directory", type=Path, help="where everything lies; a later start goes on with it")
+    parser.add_argument("--nodes", type=int, default=6, help="storage nodes (default 6)")
+    parser.add_argument("--disks", type=int, default=1, help="disks of each (default 1)")
+    parser.add_argument("--gateways", type=int, default=2, help="gateways (default 2)")
+    parser.add_argument("--metadata", type=int, default=2, help="metadata processes (default 2)")
+    parser.add_argument("--profile", default="rs-4-2", help="of the storage nodes' volumes (default rs-4-2)")
+    parser.add_argument("--s3-port", type=int, default=9000, help="of the first gateway; the next ones follow (9000)")
+    given = parser.parse_args()
+    if (reason := missing_etcd() or missing_cassandra()) is not None:
+        raise SystemExit(f"make cluster: {reason}")
+    shape = Shape(
+        nodes=given.nodes, disks_each=given.disks, gateways=given.gateways, metadata=given.metadata,
+        profile=given.profile, durable_etcd=True,
+    )  # fmt: skip
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    cluster = Cluster(given.directory, shape, s3_ports=range(given.s3_port, given.s3_port + given.gateways))
+    try:
+        cluster.start(say=lambda text: print(text, file=sys.stderr, flush=True))
+        _greet(cluster)
+        _watch(cluster)
+    except RuntimeError as error:
+        raise SystemExit(f"make cluster: {error}") from error
+    finally:
+        print("stopping …", file=sys.stderr, flush=True)
+        cluster.stop()
+
+
+def _leave(number: int, frame: object) -> None:
+    """The first signal ends the cell in order; further ones change nothing."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)
+    raise SystemExit(0)
+
+
+def _greet(cluster: Cluster) -> None:
+    credentials = cluster.root / "root-credential"
+    text = f"[default]\naws_access_key_id = {cluster.access_key}\naws_secret_access_key = {cluster.secret_key}\n"
+    descriptor = os.open(credentials, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    state = cluster.root / "gateway-1" / "state"
+    before = f"AWS_SHARED_CREDENTIALS_FILE={credentials} AWS_DEFAULT_REGION=us-east-1"
+    lines = [f"a cell of {len(cluster.services)} processes in {cluster.root}"]
+    lines += [f"  endpoint    {endpoint}" for endpoint in cluster.endpoints]
+    lines += [
+        f"  access key  {cluster.access_key}",
+        f"  secret key  in {credentials}",
+        f"  try         {before} aws --endpoint-url {cluster.endpoints[0]} s3 mb s3://first",
+        f"  status      drystone status --state-dir {state}",
+        f"  logs        {cluster.root}/NAME/log",
+        "  stop        Ctrl-C, or SIGTERM to this process",
+    ]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+    print(f"ready {' '.join(cluster.endpoints)}", flush=True)
+
+
+def _watch(cluster: Cluster) -> None:
+    """Say when a process has ended; nobody starts it again here: that is what one wants to look at."""
+    said: set[str] = set()
+    while True:
+        time.sleep(0.5)
+        for one in cluster.services.values():
+            if not one.alive and one.name not in said:
+                said.add(one.name)
+                print(f"{one.name} has ended; its last words are in {one.log}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
