@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An S3 endpoint for the boto3 suite: a live one named by S3_ENDPOINT (with S3_ACCESS_KEY and S3_SECRET_KEY), or the
-real HTTP server and gateway in a thread of this process, over in-memory metadata tablets and blobs.
+"""An S3 endpoint for the boto3 suite: live ones named by S3_ENDPOINT (several with commas: gateways of one cell, each request
+to the next of them), with S3_ACCESS_KEY and S3_SECRET_KEY, or the real HTTP server and gateway in a thread of this process, over in-memory metadata tablets and blobs.
 """
 
 import asyncio
@@ -48,6 +48,17 @@ class Endpoint:
     url: str
     access_key: str
     secret_key: str
+    others: tuple[str, ...] = ()
+    """Further gateways of the same cell."""
+
+    def alternate(self, request, **_):
+        """Send a boto3 request to the next of all gateways; called before it is signed."""
+        here = next(_TURN) % (1 + len(self.others))
+        if here:
+            request.url = request.url.replace(self.url, self.others[here - 1], 1)
+
+
+_TURN = itertools.count()
 
 
 class Cell:
@@ -167,7 +178,8 @@ def s3_endpoint():
     """The endpoint of this session."""
     url = os.environ.get("S3_ENDPOINT")
     if url:
-        yield Endpoint(url, os.environ["S3_ACCESS_KEY"], os.environ["S3_SECRET_KEY"])
+        first, *others = url.split(",")
+        yield Endpoint(first, os.environ["S3_ACCESS_KEY"], os.environ["S3_SECRET_KEY"], tuple(others))
         return
     gateway = InProcess()
     gateway.start()
@@ -184,7 +196,7 @@ def make_client(endpoint: Endpoint, *, region_name: str = REGION, **options):
         "retries": {"max_attempts": 1, "mode": "standard"},
         "parameter_validation": False,
     }
-    return boto3.session.Session().client(
+    client = boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint.url,
         aws_access_key_id=endpoint.access_key,
@@ -192,6 +204,9 @@ def make_client(endpoint: Endpoint, *, region_name: str = REGION, **options):
         region_name=region_name,
         config=Config(**{**settings, **options}),
     )
+    if endpoint.others:
+        client.meta.events.register_first("before-sign.s3", endpoint.alternate)
+    return client
 
 
 @pytest.fixture(scope="session")
