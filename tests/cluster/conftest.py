@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One real Cassandra node for the whole run, in a directory that goes with it."""
+"""One real Cassandra node and one whole cell for the whole run, in directories that go with it."""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from drystone_testing.cassandra_node import CassandraNode, missing
+from drystone_testing.cluster import Cluster, Shape, missing_etcd
 from drystone_testing.ledger import Record, recorder
+from drystone_testing.live import ACCESS_KEY, SECRET_KEY
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,27 @@ def node() -> Iterator[CassandraNode]:
             yield started
         finally:
             started.stop()
+
+
+@pytest.fixture(scope="session")
+def whole_cell() -> Iterator[Cluster]:
+    """Two gateways, two metadata processes, six storage nodes, etcd of three, Cassandra; whoever stops one starts it again."""
+    if (reason := missing_etcd() or missing()) is not None:
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="drystone-cell-", ignore_cleanup_errors=True) as folder:
+        cluster = Cluster(Path(folder), Shape(lifecycle=0, replication=0), credential=(ACCESS_KEY, SECRET_KEY))
+        try:
+            yield cluster.start()
+        finally:
+            cluster.stop()
+
+
+@pytest.fixture
+def cell(whole_cell: Cluster) -> Iterator[Cluster]:
+    """The cell with everything running, before and after."""
+    whole_cell.heal()
+    yield whole_cell
+    whole_cell.heal()
 
 
 @pytest.fixture

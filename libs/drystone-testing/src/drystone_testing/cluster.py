@@ -23,6 +23,7 @@ from typing import Any
 from drystone_testing.cassandra_node import CassandraNode
 from drystone_testing.cassandra_node import missing as missing_cassandra
 from drystone_testing.etcd_servers import MISSING, EtcdServers, find_etcd, free_ports
+from drystone_testing.live import drystone_command
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
@@ -145,13 +146,20 @@ def missing_etcd() -> str | None:
 class Cluster:
     """The cell. `start()` once; processes by name in `services`."""
 
-    def __init__(self, root: Path, shape: Shape | None = None, *, s3_ports: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        shape: Shape | None = None,
+        *,
+        s3_ports: Sequence[int] = (),
+        credential: tuple[str, str] | None = None,
+    ) -> None:
+        """`credential`: access key and secret key of root; else random ones, kept in `root`."""
         self.root, self.shape = root.absolute(), shape or Shape()
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         known = self._remembered(s3_ports)
         self._known = known["ports"]
-        self.access_key: str = known["access_key"]
-        self.secret_key: str = known["secret_key"]
+        self.access_key, self.secret_key = credential or (str(known["access_key"]), str(known["secret_key"]))
         shape = self.shape
         self.etcd = EtcdServers(self.root / "etcd", shape.etcd, ports=self._known["etcd"], durable=shape.durable_etcd)
         self.cassandra = CassandraNode(
@@ -167,6 +175,26 @@ class Cluster:
     def endpoints(self) -> list[str]:
         """Of the gateways' S3."""
         return [f"http://127.0.0.1:{port}" for port in self._known["s3"][: self.shape.gateways]]
+
+    @property
+    def s3_ports(self) -> list[int]:
+        """Of the gateways' S3, on the loopback."""
+        return list(self._known["s3"][: self.shape.gateways])
+
+    def owner(self) -> Service:
+        """The metadata process that owns the names, as a gateway sees it."""
+        owners = [one["name"] for one in self.status()["cell"] if one["part"] == "owns the names"]
+        return self.services[owners[0]]
+
+    def status(self) -> dict[str, Any]:
+        """What `drystone status --json` says through the first gateway that runs."""
+        alive = next(one for one in self.of("gateway") if one.alive)
+        command = [*drystone_command(), "status", "--state-dir", str(self.root / alive.name / "state"), "--json"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        if ran.returncode not in (0, 1):
+            raise RuntimeError(f"drystone status: {ran.stderr}")
+        answer: dict[str, Any] = json.loads(ran.stdout)
+        return answer
 
     def of(self, role: str) -> list[Service]:
         """The processes of a role."""
@@ -191,6 +219,42 @@ class Cluster:
         self.cassandra.start()
         self._run("certs", "init", str(self.root / "certs"), "--cell", CELL, *self._identities())
         self._run("cell", "init")
+
+    def heal(self) -> None:
+        """Let what stands still go on, start what does not run, wait until all serve."""
+        for member in self.etcd.members:
+            if member.process is None:
+                member.start()
+            member.signal(signal.SIGCONT)
+        for member in self.etcd.members:
+            self.etcd.wait(member)
+        fallen = [one for one in self.services.values() if not one.alive]
+        for one in self.services.values():
+            if one.alive:
+                one.signal(signal.SIGCONT)
+        for one in fallen:
+            one.start()
+        for one in fallen:
+            one.wait()
+        self.await_whole()
+
+    def await_whole(self) -> None:
+        """Until every process is registered and every disk healthy, as the first gateway sees it."""
+        until = time.monotonic() + START_SECONDS
+        while True:
+            seen = self.status()
+            away = set(self.services) - {one["name"] for one in seen["cell"] if one["state"] == "serving"}
+            bad = [disk for disk in seen["disks"] if disk["state"] != "healthy"]
+            if not away and not bad and len(seen["disks"]) == self.disks:
+                return
+            if time.monotonic() > until:
+                raise RuntimeError(f"the cell is not whole: {sorted(away)} are away, {bad}")
+            time.sleep(0.2)
+
+    @property
+    def disks(self) -> int:
+        """Of all storage nodes."""
+        return self.shape.nodes * self.shape.disks_each
 
     def stop(self) -> None:
         """Everything, services first."""
@@ -237,7 +301,7 @@ class Cluster:
         config = folder / "drystone.toml"
         config.write_text(self._config(role, index, name, port))
         disks = [str(folder / f"disk-{number + 1}") for number in range(self.shape.disks_each)]
-        command = (sys.executable, "-m", "drystone_cli", role, "--config", str(config))
+        command = (*drystone_command(), role, "--config", str(config))
         return Service(
             role=role,
             name=name,
@@ -283,7 +347,7 @@ class Cluster:
         config.write_text(_toml(self._stores()))
         if arguments[:2] == ("cell", "init"):
             arguments = (*arguments, "--config", str(config))
-        command = (sys.executable, "-m", "drystone_cli", *arguments)
+        command = (*drystone_command(), *arguments)
         ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         if ran.returncode:
             raise RuntimeError(f"drystone {' '.join(arguments)}:\n{ran.stdout}{ran.stderr}")

@@ -10,6 +10,7 @@ import hashlib
 import random
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from drystone_testing.s3_client import S3Client, Unknown
@@ -44,10 +45,20 @@ class Writer(threading.Thread):
     """One client: PUT, overwrite, DELETE, GET, range GET and now and then a multipart upload over its own keys."""
 
     def __init__(
-        self, port: int, bucket: str, *, seed: int, keys: int = 40, sizes: tuple[int, ...] = (), multipart: float = 0.02
+        self,
+        port: int,
+        bucket: str,
+        *,
+        seed: int,
+        keys: int = 40,
+        sizes: tuple[int, ...] = (),
+        multipart: float = 0.02,
+        read_port: int = 0,
     ) -> None:
+        """`read_port`: where it reads what it wrote, when that is another gateway of the cell."""
         super().__init__(daemon=True, name=f"writer-{seed}")
-        self.client = S3Client(port, timeout=20)
+        self.client = S3Client(port, timeout=30)
+        self.reader = S3Client(read_port, timeout=30) if read_port else self.client
         self.bucket = bucket
         self.random = random.Random(seed)
         self.seed = seed
@@ -118,7 +129,7 @@ class Writer(threading.Thread):
             raise Unknown(str(status))
 
     def read(self, key: str) -> None:
-        answer = self.client.call("GET", f"/{self.bucket}/{key}")
+        answer = self.reader.call("GET", f"/{self.bucket}/{key}")
         if answer.status >= 500:
             self.tally.failed_reads.append(f"{key}: {answer.status} {answer.code}")
             return
@@ -156,12 +167,21 @@ class Writer(threading.Thread):
 
 
 class Load:
-    """Several writers at once."""
+    """Several writers at once; with several ports (gateways of one cell) each writes at one and reads at the next."""
 
-    def __init__(self, port: int, bucket: str, *, writers: int = 4, seed: int = 1, **options: object) -> None:
-        S3Client(port).create_bucket(bucket)
+    def __init__(
+        self, port: int | Sequence[int], bucket: str, *, writers: int = 4, seed: int = 1, **options: object
+    ) -> None:
+        ports = [port] if isinstance(port, int) else list(port)
+        S3Client(ports[0]).create_bucket(bucket)
         self.writers = [
-            Writer(port, bucket, seed=seed * 100 + i, **options)  # type: ignore[arg-type]
+            Writer(
+                ports[i % len(ports)],
+                bucket,
+                seed=seed * 100 + i,
+                read_port=ports[(i + 1) % len(ports)] if len(ports) > 1 else 0,
+                **options,  # type: ignore[arg-type]
+            )
             for i in range(writers)
         ]
 
@@ -183,6 +203,11 @@ class Load:
     @property
     def acknowledged(self) -> int:
         return sum(writer.tally.acknowledged for writer in self.writers)
+
+    @property
+    def unknown(self) -> int:
+        """Answers lost, and answers of 5xx to mutations."""
+        return sum(writer.tally.unknown for writer in self.writers)
 
     @property
     def failed_reads(self) -> list[str]:
