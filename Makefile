@@ -93,6 +93,9 @@ test-scale: $(DEV) ## Large objects and many slow clients: memory stays bounded 
 bench: $(DEV) ## Drystone beside other stores (PEERS=, SECONDS=, ONLY=)
 	$(BIN)/python bench/run.py $(if $(PEERS),--peers $(PEERS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
+bench-cluster: $(DEV) ## A cell of many processes beside a store that is alone: CPU of each service, calls, latency (SECONDS=)
+	$(BIN)/python bench/cluster.py $(if $(SECONDS),--seconds $(SECONDS))
+
 ##@ Wire contracts
 proto: $(DEV) ## Regenerate libs/drystone-wire from proto/
 	$(BIN)/python tools/proto.py

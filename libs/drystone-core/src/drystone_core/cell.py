@@ -204,6 +204,20 @@ class CellProcess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RpcMethodStatus:
+    """Calls of one method to another service."""
+
+    method: str
+    """/package.Service/Method"""
+    calls: int
+    """That ended."""
+    failures: int
+    """Of these, with another status than OK."""
+    seconds: float
+    """That all of them took together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellStatus:
     """One screen."""
 
@@ -227,6 +241,8 @@ class CellStatus:
     """None: the background process did not say."""
     cell: tuple[CellProcess, ...] = ()
     """The cell's processes; empty when the store is alone."""
+    rpc: tuple[RpcMethodStatus, ...] = ()
+    """Calls that the answering gateway made to other services since it started."""
 
     def reasons(self) -> tuple[HealthReason, ...]:
         """Everything that keeps health from OK, worst first."""

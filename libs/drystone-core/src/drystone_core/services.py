@@ -24,8 +24,8 @@ class MetadataService(Protocol):
         """Decided and durable when it returns. Concurrent calls share one commit."""
         ...
 
-    async def bucket(self, name: str) -> Bucket:
-        """NoSuchBucket when absent."""
+    async def bucket(self, name: str, *, age: float = 0.0) -> Bucket:
+        """NoSuchBucket when absent. What was so at most `age` seconds ago will do."""
         ...
 
     async def buckets(self, owner: str, *, prefix: str = "", after: str = "", limit: int = 10_000) -> list[Bucket]:

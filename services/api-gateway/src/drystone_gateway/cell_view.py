@@ -2,7 +2,7 @@
 """What an operator asks of a cell, answered by any of its gateways: from the coordinator's documents and the services."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version as installed
 
 from drystone_core.cell import (
@@ -13,6 +13,7 @@ from drystone_core.cell import (
     ObjectReport,
     ReclaimStatus,
     RepairStatus,
+    RpcMethodStatus,
     ScrubPassStatus,
 )
 from drystone_core.errors import DrystoneError, ErrorCode, Refused, Unavailable
@@ -65,6 +66,7 @@ class CellView:
             reclaim=reclaim or ReclaimStatus(),
             gateway=self._s3.status(),
             cell=tuple(self._processes()),
+            rpc=tuple(self._calls()),
         )
 
     async def start_scrub(self, *, anew: bool) -> bool:
@@ -125,6 +127,13 @@ class CellView:
             closed_volumes=max((one.closed_volumes for one in said), default=0),
             degraded_volumes=max((one.degraded_volumes for one in said), default=0),
         )
+
+    def _calls(self) -> Iterator[RpcMethodStatus]:
+        for one in self._process.dial.counters.figures():
+            ended = sum(one.codes.values())
+            yield RpcMethodStatus(
+                method=one.method, calls=ended, failures=ended - one.codes.get("OK", 0), seconds=one.seconds
+            )
 
     def _processes(self) -> list[CellProcess]:
         leaders, owner = self._leaders(), self._services.owner()

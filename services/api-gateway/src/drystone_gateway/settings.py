@@ -47,6 +47,8 @@ class GatewaySettings:
     """A copy that takes longer begins its answer, and adds a blank to it as often (s3-surface §5 #43)."""
     renew_seconds: float = 600.0
     """Between two signs of life of such a body's registration: many fit into the metadata service's `upload_silence`."""
+    bucket_age: float = 1.0
+    """Seconds for which a gateway of a cell may take a bucket as it saw it last (R2 of the metadata design)."""
     hash_slice: int = 256 * 1024
     """Bytes hashed in a helper thread at a time, at least."""
     inline_extents: int = 8192

@@ -110,8 +110,8 @@ class OwnedMetadata:
             raise Stale("another process owns the tablet", owner=self._owner() or "")
         return self._local.mutate(mutation)
 
-    async def bucket(self, name: str) -> Bucket:
-        return await self._local.bucket(name)
+    async def bucket(self, name: str, *, age: float = 0.0) -> Bucket:
+        return await self._local.bucket(name, age=age)
 
     async def buckets(self, owner: str, *, prefix: str = "", after: str = "", limit: int = 10_000) -> list[Bucket]:
         return await self._local.buckets(owner, prefix=prefix, after=after, limit=limit)

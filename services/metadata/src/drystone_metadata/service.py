@@ -113,8 +113,8 @@ class LocalMetadata:
         """Decided and durable when it returns. Concurrent calls share one commit."""
         return self.committer.submit(mutation)
 
-    async def bucket(self, name: str) -> Bucket:
-        """NoSuchBucket when absent."""
+    async def bucket(self, name: str, *, age: float = 0.0) -> Bucket:
+        """NoSuchBucket when absent; always as it is now."""
         if self._shared:
             (value,) = await self._storage.read(self._tablet, [RowKey(BUCKET, name.encode())])
             return self._see(name, value)

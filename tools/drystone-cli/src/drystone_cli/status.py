@@ -99,6 +99,7 @@ def as_document(status: CellStatus) -> dict[str, Any]:
         "reclaim": dataclasses.asdict(status.reclaim),
         "gateway": dataclasses.asdict(status.gateway),
         "background_answers": status.background_answers,
+        "rpc": [dataclasses.asdict(method) for method in status.rpc],
         "cell": [dataclasses.asdict(process) for process in status.cell],
         "processes": [dataclasses.asdict(process) for process in status.processes],
     }

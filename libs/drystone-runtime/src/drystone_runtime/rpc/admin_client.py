@@ -20,6 +20,7 @@ from drystone_core.cell import (
     ProcessStatus,
     ReclaimStatus,
     RepairStatus,
+    RpcMethodStatus,
     ScrubStatus,
     StripeReport,
 )
@@ -131,6 +132,10 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
         repair=_repair(said.background),
         gateway=_gateway(said.gateway),
         scrub_pass=scrub_pass_value(said.scrub_pass) if said.HasField("scrub_pass") else None,
+        rpc=tuple(
+            RpcMethodStatus(method=one.method, calls=one.calls, failures=one.failures, seconds=one.seconds)
+            for one in said.rpc
+        ),
         cell=tuple(
             CellProcess(
                 role=one.role, name=one.name, endpoint=one.endpoint, zone=one.zone, state=one.state, part=one.part

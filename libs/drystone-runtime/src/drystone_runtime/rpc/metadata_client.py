@@ -47,7 +47,7 @@ class RpcMetadata:
     def mutate(self, mutation: Mutation) -> "asyncio.Future[Outcome]":
         return self._mutations.submit(mutation)
 
-    async def bucket(self, name: str) -> Bucket:
+    async def bucket(self, name: str, *, age: float = 0.0) -> Bucket:
         answer = await self._call(self._stub.GetBucket, pb.GetBucketRequest(name=name))
         return objects.bucket_value(answer.bucket)
 

@@ -7,6 +7,8 @@ Invariants
   M2  What a process says about the matter itself (Refused, Damaged, Busy) is passed on at once.
   M3  A read is asked of at most `tries` processes; those that failed lately are asked last, the others in turn.
   M4  A process that does not answer holds nobody for longer than `late` (a read), or than it is the owner (a mutation).
+  M5  Who takes a bucket as it was up to a second ago learns so when that matters: a mutation names the bucket's id, a read
+      its name. What is refused because the bucket is another by now is to be tried again, not missing.
 The owner changes within seconds; until then mutations wait here instead of failing.
 """
 
@@ -15,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from drystone_core.errors import DrystoneError, Stale, Unavailable
+from drystone_core.errors import DrystoneError, ErrorCode, Refused, Stale, Unavailable
 from drystone_core.ids import Key, UploadId, VersionId
 from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
 from drystone_core.mutations import Mutation, Outcome
@@ -61,6 +63,8 @@ class CellMetadataSettings:
     """Between two looks whether a mutation still waits at the right process."""
     patience: float = 20.0
     """A mutation waits so long for an owner that decides it."""
+    buckets: int = 4096
+    """Remembered at most."""
     pauses: tuple[float, float] = (0.02, 0.5)
     """Before a mutation is sent again: at first, and at most."""
 
@@ -84,6 +88,8 @@ class CellMetadata:
             send=self._mutate_all, background=background, flights=4
         )
         self._turn = 0
+        self._buckets: dict[str, tuple[Bucket, float]] = {}
+        """As they were at that monotonic time (M5)."""
         self.repeated = 0
         """Mutations sent again."""
 
@@ -91,8 +97,20 @@ class CellMetadata:
         """Decided and durable when it returns; Unavailable when no owner decides it in time."""
         return self._mutations.submit(mutation)
 
-    async def bucket(self, name: str) -> Bucket:
-        return await self._ask(lambda client: client.bucket(name))
+    async def bucket(self, name: str, *, age: float = 0.0) -> Bucket:
+        now = self._clock.monotonic()
+        known = self._buckets.get(name)
+        if known is not None and now - known[1] <= age:
+            return known[0]
+        try:
+            found = await self._ask(lambda client: client.bucket(name))
+        except Refused:
+            self._buckets.pop(name, None)
+            raise
+        if len(self._buckets) >= self._settings.buckets:
+            self._buckets.clear()
+        self._buckets[name] = found, now
+        return found
 
     async def buckets(self, owner: str, *, prefix: str = "", after: str = "", limit: int = 10_000) -> list[Bucket]:
         return await self._ask(lambda client: client.buckets(owner, prefix=prefix, after=after, limit=limit))
@@ -190,7 +208,7 @@ class CellMetadata:
                 answers[index] = answer
             left = [index for index in left if isinstance(answers[index], Unavailable | Stale)]
             if not left or self._clock.monotonic() + pause >= until:
-                return [_final(answer) for answer in answers]
+                return [await self._final(mutation, answer) for mutation, answer in zip(batch, answers, strict=True)]
             self.repeated += len(left)
             await self._clock.sleep(self._entropy.uniform(pause / 2, pause))
             pause = min(pause * 2, settings.pauses[1])
@@ -213,7 +231,18 @@ class CellMetadata:
         finally:
             asking.cancel()
 
-
-def _final(answer: Outcome | BaseException) -> Outcome | BaseException:
-    """Where nobody decided, a client hears 503."""
-    return Unavailable(answer.message) if isinstance(answer, Stale) else answer
+    async def _final(self, mutation: Mutation, answer: Outcome | BaseException) -> Outcome | BaseException:
+        """Where nobody decided, or where our picture of the bucket may have been old, a client hears 503."""
+        if isinstance(answer, Stale):
+            return Unavailable(answer.message)
+        if not isinstance(answer, Refused) or answer.code is not ErrorCode.NO_SUCH_BUCKET:
+            return answer
+        known = self._buckets.pop(mutation.bucket, None)
+        if known is None:
+            return answer
+        try:
+            now = await self.bucket(mutation.bucket)
+        except DrystoneError as error:
+            return error
+        same = now.bucket_id == known[0].bucket_id
+        return answer if same else Unavailable("the bucket was deleted and made anew meanwhile: try again")

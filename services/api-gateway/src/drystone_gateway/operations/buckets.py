@@ -46,7 +46,7 @@ async def delete_bucket(call: Call) -> Response:
 async def head_bucket(call: Call) -> Response:
     """HEAD /bucket. Who may not use it still hears its region (#71)."""
     try:
-        bucket = await call.bucket()
+        bucket = await call.bucket(fresh=True)
     except Refused as refused:
         if refused.code is ErrorCode.ACCESS_DENIED:
             raise Refused(ErrorCode.ACCESS_DENIED, Region=call.gateway.settings.region) from None
@@ -58,7 +58,7 @@ async def head_bucket(call: Call) -> Response:
 
 async def get_bucket_location(call: Call) -> Response:
     """GET /bucket?location."""
-    bucket = await call.bucket()
+    bucket = await call.bucket(fresh=True)
     return xml_answer(xml_out.location_constraint(bucket.region))
 
 

@@ -77,14 +77,17 @@ class Call:
     def key(self) -> Key:
         return Key(self.s3.key)
 
-    async def bucket(self) -> Bucket:
-        """The bucket of the path, if the caller may use it; NoSuchBucket, AccessDenied."""
-        return await self.bucket_named(self.s3.bucket)
+    async def bucket(self, *, fresh: bool = False) -> Bucket:
+        """The bucket of the path, if the caller may use it; NoSuchBucket, AccessDenied. `fresh`: as it is now, for who
+        asks nobody else about it; otherwise as it was `bucket_age` ago at most."""
+        return await self.bucket_named(self.s3.bucket, fresh=fresh)
 
-    async def bucket_named(self, name: str, owner_header: str = "x-amz-expected-bucket-owner") -> Bucket:
+    async def bucket_named(
+        self, name: str, owner_header: str = "x-amz-expected-bucket-owner", *, fresh: bool = False
+    ) -> Bucket:
         """Any bucket the caller may use: every operation that names a bucket (a copy's source too) comes through
         here."""
-        bucket = await self.gateway.metadata.bucket(name)
+        bucket = await self.gateway.metadata.bucket(name, age=0.0 if fresh else self.gateway.settings.bucket_age)
         if bucket.owner != self.caller.account:
             raise Refused(ErrorCode.ACCESS_DENIED)
         expected = self.s3.headers.get(owner_header)

@@ -13,7 +13,7 @@ _REGION = b"x-amz-bucket-region: %s\r\n"
 async def list_objects(call: Call) -> Response:
     """GET /bucket."""
     query = listing.list_objects_v1(call.s3.query)
-    bucket = await call.bucket()
+    bucket = await call.bucket(fresh=not query.limit)
     page = await _page(call, bucket.name, query)
     document = xml_out.list_objects_v1(page, bucket=bucket.name, owner=bucket.owner, query=query)
     return xml_answer(document, _REGION % bucket.region.encode())
@@ -22,7 +22,7 @@ async def list_objects(call: Call) -> Response:
 async def list_objects_v2(call: Call) -> Response:
     """GET /bucket?list-type=2."""
     query = listing.list_objects_v2(call.s3.query)
-    bucket = await call.bucket()
+    bucket = await call.bucket(fresh=not query.limit)
     page = await _page(call, bucket.name, query)
     token = listing.next_objects_token(page.next_after) if page.truncated else ""
     document = xml_out.list_objects_v2(page, bucket=bucket.name, owner=bucket.owner, query=query, next_token=token)
@@ -32,7 +32,7 @@ async def list_objects_v2(call: Call) -> Response:
 async def list_object_versions(call: Call) -> Response:
     """GET /bucket?versions."""
     query = listing.list_versions(call.s3.query)
-    bucket = await call.bucket()
+    bucket = await call.bucket(fresh=not query.limit)
     if query.limit:
         after_key, after_version = query.after
         page = await call.gateway.metadata.list_versions(

@@ -13,7 +13,7 @@ async def unconfigured(call: Call) -> Response:
     s3 = call.s3
     owner = call.caller.account
     if s3.bucket:
-        bucket = await call.bucket()
+        bucket = await call.bucket(fresh=True)
         owner = bucket.owner
         if s3.key:
             version = await call.gateway.metadata.object(bucket.name, call.key, call.version_id())

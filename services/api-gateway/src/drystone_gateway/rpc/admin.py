@@ -108,6 +108,10 @@ def _status_message(status: CellStatus) -> pb.GetStatusResponse:
         ),
         gateway=_gateway_message(status.gateway),
         scrub_pass=None if status.scrub_pass is None else scrub_pass_message(status.scrub_pass),
+        rpc=[
+            pb.RpcMethod(method=one.method, calls=one.calls, failures=one.failures, seconds=one.seconds)
+            for one in status.rpc
+        ],
         cell=[
             pb.CellProcess(
                 role=one.role, name=one.name, endpoint=one.endpoint, zone=one.zone, state=one.state, part=one.part

@@ -32,6 +32,7 @@ from drystone_storage.settings import StorageSettings
 from drystone_storage.world import World
 
 log = logging.getLogger(__name__)
+_MEET_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,8 @@ class MemberSettings:
     """Between two announcements of its disks' free space."""
     tend: float = 2.0
     """Between two looks for abandoned volumes."""
+    meet: float = 5.0
+    """A start waits so long at most for the disks of others."""
 
 
 class CellMember:
@@ -101,6 +104,26 @@ class CellMember:
         background.keep("cell.follow", self._run_follow)
         background.keep("cell.announce", self._run_announce)
         background.keep("cell.tend", self._run_tend)
+        await self._meet()
+
+    async def _meet(self) -> None:
+        """Look until every disk that is registered answers, for a while: who says that it is ready can open volumes."""
+        until = self._world.clock.monotonic() + self._settings.meet
+        while any(watched.unit.state is DiskState.FAILED for watched in self.node.watch.disks):
+            if self._world.clock.monotonic() >= until:
+                log.info(
+                    "cell.met_not_all",
+                    extra={
+                        "disks": [
+                            watched.unit.label
+                            for watched in self.node.watch.disks
+                            if watched.unit.state is DiskState.FAILED
+                        ]
+                    },
+                )
+                return
+            await self._world.clock.sleep(_MEET_PAUSE)
+            await self.node.watch.look()
 
     async def leave(self) -> None:
         """Tell the others that nothing new should come here, then drain."""

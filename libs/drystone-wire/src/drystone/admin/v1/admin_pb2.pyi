@@ -91,6 +91,18 @@ class CellProcess(_message.Message):
     part: str
     def __init__(self, role: _Optional[str] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., zone: _Optional[str] = ..., state: _Optional[str] = ..., part: _Optional[str] = ...) -> None: ...
 
+class RpcMethod(_message.Message):
+    __slots__ = ("method", "calls", "failures", "seconds")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    calls: int
+    failures: int
+    seconds: float
+    def __init__(self, method: _Optional[str] = ..., calls: _Optional[int] = ..., failures: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+
 class Scrub(_message.Message):
     __slots__ = ("volumes", "verified", "passes", "bytes_read", "slots_damaged", "stripes_incomplete")
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
@@ -182,7 +194,7 @@ class Gateway(_message.Message):
     def __init__(self, connections: _Optional[int] = ..., requests_now: _Optional[int] = ..., connections_total: _Optional[int] = ..., requests: _Optional[int] = ..., answers_4xx: _Optional[int] = ..., answers_5xx: _Optional[int] = ..., answers_503: _Optional[int] = ..., bytes_in: _Optional[int] = ..., bytes_out: _Optional[int] = ..., refused_connections: _Optional[int] = ..., refused_requests: _Optional[int] = ..., refused_bodies: _Optional[int] = ..., refused_heads: _Optional[int] = ..., slow_clients: _Optional[int] = ..., broken_answers: _Optional[int] = ..., failures: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes", "metadata_writable", "metadata_term", "scrub", "gateway", "scrub_pass", "cell")
+    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes", "metadata_writable", "metadata_term", "scrub", "gateway", "scrub_pass", "cell", "rpc")
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -203,6 +215,7 @@ class GetStatusResponse(_message.Message):
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     SCRUB_PASS_FIELD_NUMBER: _ClassVar[int]
     CELL_FIELD_NUMBER: _ClassVar[int]
+    RPC_FIELD_NUMBER: _ClassVar[int]
     health: Health
     reasons: _containers.RepeatedCompositeFieldContainer[HealthReason]
     version: str
@@ -223,7 +236,8 @@ class GetStatusResponse(_message.Message):
     gateway: Gateway
     scrub_pass: _scrub_pb2.ScrubPass
     cell: _containers.RepeatedCompositeFieldContainer[CellProcess]
-    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., metadata_writable: _Optional[bool] = ..., metadata_term: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ..., gateway: _Optional[_Union[Gateway, _Mapping]] = ..., scrub_pass: _Optional[_Union[_scrub_pb2.ScrubPass, _Mapping]] = ..., cell: _Optional[_Iterable[_Union[CellProcess, _Mapping]]] = ...) -> None: ...
+    rpc: _containers.RepeatedCompositeFieldContainer[RpcMethod]
+    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., metadata_writable: _Optional[bool] = ..., metadata_term: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ..., gateway: _Optional[_Union[Gateway, _Mapping]] = ..., scrub_pass: _Optional[_Union[_scrub_pb2.ScrubPass, _Mapping]] = ..., cell: _Optional[_Iterable[_Union[CellProcess, _Mapping]]] = ..., rpc: _Optional[_Iterable[_Union[RpcMethod, _Mapping]]] = ...) -> None: ...
 
 class StartScrubRequest(_message.Message):
     __slots__ = ("anew",)
