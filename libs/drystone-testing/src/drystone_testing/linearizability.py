@@ -50,6 +50,8 @@ class Operation:
     expected: Value = None
     refused: bool = False
     """CREATE and REPLACE: the condition did not hold."""
+    by: str = ""
+    """Who called, through which gateway, and what was no plain call of the kind (a listing); for people."""
 
 
 class Configuration(NamedTuple):

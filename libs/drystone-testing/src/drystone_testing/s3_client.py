@@ -36,9 +36,16 @@ class S3Client:
     """Speaks to one endpoint; not thread safe (one per thread)."""
 
     def __init__(
-        self, port: int, *, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY, timeout: float = 30
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        access_key: str = ACCESS_KEY,
+        secret_key: str = SECRET_KEY,
+        timeout: float = 30,
     ) -> None:
-        self.port, self.access_key, self.secret_key, self.timeout = port, access_key, secret_key, timeout
+        self.host, self.port, self.timeout = host, port, timeout
+        self.access_key, self.secret_key = access_key, secret_key
         self.connection: http.client.HTTPConnection | None = None
 
     def close(self) -> None:
@@ -54,7 +61,7 @@ class S3Client:
         signed = self._sign(method, target, query, body, headers or {})
         try:
             if self.connection is None:
-                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
+                self.connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
             lines = {name: value.encode() for name, value in signed.items()}
             self.connection.request(method, f"{target}?{query}" if query else target, body or None, lines)
             response = self.connection.getresponse()
@@ -70,7 +77,7 @@ class S3Client:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         given = {k.lower(): v for k, v in headers.items()}
         digest = given.get("x-amz-content-sha256") or hashlib.sha256(body).hexdigest()
-        every = {**given, "host": f"127.0.0.1:{self.port}", "x-amz-date": now, "x-amz-content-sha256": digest}
+        every = {**given, "host": f"{self.host}:{self.port}", "x-amz-date": now, "x-amz-content-sha256": digest}
         if body or method in ("PUT", "POST"):
             every["content-length"] = str(len(body))
         names = sorted(every)
