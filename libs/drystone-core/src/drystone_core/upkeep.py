@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, overload
 
 from drystone_core.ids import VolumeId
 from drystone_core.services import BlobName
@@ -22,10 +22,42 @@ class Wound:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wounds(Sequence[Wound]):
+    """The wounds there are, and how much that says: without any, all is whole only when nothing waits and all were asked."""
+
+    found: tuple[Wound, ...] = ()
+    waiting: int = 0
+    """Slots (at least so many) that are missing or damaged and cannot be rebuilt now: their disk may come back, or there is
+    no disk to rebuild on."""
+    unasked: tuple[str, ...] = ()
+    """Storage nodes that could not be asked."""
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    @overload
+    def __getitem__(self, index: int) -> Wound: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Wound, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Wound | tuple[Wound, ...]:
+        return self.found[index]
+
+
+class Order(NamedTuple):
+    """In whose name something is ordered; storage nodes of a cell carry out nothing without."""
+
+    election: str
+    token: int
+    """The leader's fencing token."""
+
+
 class RepairNode(Protocol):
     """What repair asks of a storage node."""
 
-    async def wounds(self) -> Sequence[Wound]:
+    async def wounds(self) -> Wounds:
         """Slots that are missing or damaged and for which a disk to rebuild on exists."""
         ...
 
@@ -101,4 +133,12 @@ class ReclaimNode(Protocol):
 
     async def retire(self, volume: VolumeId) -> int:
         """Delete a closed volume on all disks, remembered durably first; bytes given back."""
+        ...
+
+
+class UpkeepNode(RepairNode, ScrubNode, ReclaimNode, Protocol):
+    """A storage node among others, as the keepers of a cell see it."""
+
+    async def look_again(self, volume: VolumeId, healed: Sequence[int]) -> None:
+        """Another node did something to the volume: see what the disks say. `healed`: slots that were rebuilt."""
         ...

@@ -50,9 +50,10 @@ class RebuildProgress:
     """The new file was read back and stands under its own name."""
 
 
-def temporary_name(shard: str) -> str:
-    """Where a rebuild writes; swept at start when nobody rebuilds."""
-    return shard + ".new"
+def temporary_name(shard: str, by: str = "") -> str:
+    """Where a rebuild writes; swept by the disk's own node when it starts. `by`: a word of whoever rebuilds, so that two
+    nodes that rebuild one slot never write one file."""
+    return f"{shard}.{by}.new" if by else f"{shard}.new"
 
 
 class SlotRebuild:
@@ -60,11 +61,12 @@ class SlotRebuild:
 
     def __init__(
         self, *, volume: Volume, missing: int, unit: DiskUnit, fragments: Fragments, lanes: Lanes, clock: Clock,
-        deadline: float = 30.0,
+        deadline: float = 30.0, by: str = "",
     ) -> None:  # fmt: skip
         check(volume.state is VolumeState.CLOSED, "only a closed volume's slots are rebuilt")
         self._volume, self._missing, self._unit = volume, missing, unit
         self._fragments, self._lanes, self._clock, self._deadline = fragments, lanes, clock, deadline
+        self._by = by
         self._file: DiskFile | None = None
         self._unsynced = 0
         step = SLICE // volume.profile.k & -BLOCK
@@ -81,7 +83,8 @@ class SlotRebuild:
         if len(cursors) < volume.profile.k:
             raise Damaged("fewer than k slots to rebuild from")
         name = shard_name(volume.volume_id, self._missing)
-        self._file = await self._on_target(partial(_begin, self._unit.disk, temporary_name(name), self._opening()))
+        temporary = temporary_name(name, self._by)
+        self._file = await self._on_target(partial(_begin, self._unit.disk, temporary, self._opening()))
         progress = RebuildProgress(end=0)
         while await self._refill(cursors, progress):
             await self._next_stripe(cursors, progress)
@@ -89,7 +92,7 @@ class SlotRebuild:
                 yield progress
         await self._on_target(self._file.sync)
         await self._verify(progress.stripes)
-        await self._on_target(partial(self._unit.disk.rename, temporary_name(name), name))
+        await self._on_target(partial(self._unit.disk.rename, temporary, name))
         progress.verified = True
         yield progress
 

@@ -4,16 +4,19 @@
 Each node has lanes, tasks and a line to the coordinator of its own; `cut_off` leaves it running without the others.
 """
 
+import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from drystone_core.coordination import Coordinator
 from drystone_core.extents import BlobRef
-from drystone_core.ids import BucketId, ClusterId, Key, Uid
+from drystone_core.ids import BucketId, ClusterId, Key, Uid, VolumeId
 from drystone_core.profiles import Profile
 from drystone_core.services import BlobHeader, SmallBlob
 from drystone_datapath.append import AppendSettings
+from drystone_datapath.volume import DiskState, VolumeState
 from drystone_runtime.background import Background
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.coordination.embedded import EmbeddedCoordinator, KeyspaceStore
@@ -49,6 +52,8 @@ class CellOfNodes:
     cell: ClusterId = CELL
     profile: Profile = field(default_factory=lambda: Profile(4, 2))
     disks_each: int = 1
+    lost_after: float = 3.0
+    """Seconds after which a node that is away is taken for lost."""
     nodes: dict[str, Member] = field(default_factory=dict)
     store: KeyspaceStore = field(default_factory=lambda: KeyspaceStore(clock=SystemClock()))
     rng: random.Random = field(default_factory=lambda: random.Random(11))
@@ -74,7 +79,7 @@ class CellOfNodes:
                 profile=self.profile,
                 cell=self.cell,
                 append=AppendSettings(allocate_step=1 << 20),
-                watch=WatchSettings(every=0.2, away_backoff=0.5, late_backoff=2.0),
+                watch=WatchSettings(every=0.2, away_backoff=0.5, late_backoff=2.0, lost_after=self.lost_after),
             ),
             world=world,
             coordinator=coordinator,
@@ -131,6 +136,30 @@ class CellOfNodes:
             for ref, body in self.model:
                 found = b"".join([bytes(chunk.data) async for chunk in each.member.node.read([ref], 0, len(body))])
                 assert found == body, f"{name} reads other bytes"
+
+    async def until(self, true: Callable[[], object], *, seconds: float = 30.0) -> None:
+        """Wait for a state."""
+        async with asyncio.timeout(seconds):
+            while not true():
+                await asyncio.sleep(0.05)
+
+    async def all_known(self) -> None:
+        """Every node sees every disk in service."""
+        serving = [each.member for each in self.nodes.values()]
+        disks = {disk_id for member in serving for disk_id in member.local_units()}
+
+        def known(member: CellMember) -> bool:
+            watched = {w.unit.disk_id for w in member.node.watch.disks if w.unit.state is DiskState.HEALTHY}
+            return disks <= watched
+
+        await self.until(lambda: all(map(known, serving)))
+
+    async def closed_at(self, name: str, volume_id: VolumeId) -> None:
+        """The node knows the volume, and that it is closed."""
+        node = self.nodes[name].member.node
+        async with asyncio.timeout(30.0):
+            while (volume := node.registry.get(volume_id)) is None or volume.state is not VolumeState.CLOSED:
+                await asyncio.sleep(0.05)
 
     def client(self, name: str, background: Background) -> RpcStorage:
         """A gateway's way to the node."""

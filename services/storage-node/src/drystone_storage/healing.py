@@ -7,7 +7,9 @@ Invariants
       others hold are carried over from the damaged file, so that replacing it can only add redundancy.
   H3  Never two slots of one volume on one disk, not even while several are rebuilt at once.
   H4  A slot whose disk is merely away is left alone for `lost_after`: it usually comes back.
-  H5  A slow disk (often it is the rebuilding that makes it slow) is rebuilt on when no other can be: better than a wound.
+  H5  A slot goes to the failure domain that holds fewest of its volume's slots.
+  H6  What is rebuilt is told apart by who rebuilds (a word in the temporary name); where it may lie, its disk says at last.
+  H7  A slow disk (often it is the rebuilding that makes it slow) is rebuilt on when no other can be: better than a wound.
 """
 
 import logging
@@ -20,7 +22,7 @@ from drystone_core.formats.shard import RECORDS_AT, ShardHeader, shard_name
 from drystone_core.ids import DiskId, VolumeId, volume_text
 from drystone_core.placement import place_slot
 from drystone_core.ports import Disk, DiskFile
-from drystone_core.upkeep import Wound
+from drystone_core.upkeep import Wound, Wounds
 from drystone_datapath.faults import DamagedFragment
 from drystone_datapath.read import Reader
 from drystone_datapath.rebuild import SlotRebuild, temporary_name
@@ -29,6 +31,7 @@ from drystone_datapath.volume import DiskState, DiskUnit, Slot, Volume, VolumeSt
 from drystone_datapath.volume_files import read_free_map, write_free_map
 from drystone_storage.disks.watch import DiskWatch
 from drystone_storage.volumes.registry import SlotPlace, VolumeRegistry
+from drystone_storage.volumes.shard_files import place_shard
 from drystone_storage.world import World
 
 log = logging.getLogger(__name__)
@@ -55,12 +58,14 @@ class Healer:
         self._leave, self._lost_after = leave, lost_after
         self._filling: set[tuple[VolumeId, DiskId]] = set()
         """Disks that just get a slot of a volume: never two slots of one volume on one disk."""
+        self._word = world.entropy.token(4).hex()
         self._healing: set[SlotPlace] = set()
         """A slot is rebuilt once at a time: a caller that was replaced may ask for what its predecessor began."""
 
-    async def wounds(self) -> Sequence[Wound]:
+    async def wounds(self) -> Wounds:
         """Slots that are missing or damaged and for which a disk to rebuild on exists now."""
         found: list[Wound] = []
+        waiting = 0
         bad = {at.volume for at in self._registry.bad}
         for number, volume in enumerate(self._registry.volumes()):
             if number % _VOLUMES_A_TURN == _VOLUMES_A_TURN - 1:
@@ -68,14 +73,15 @@ class Healer:
             if volume.volume_id not in bad and _whole(volume):
                 continue
             sick = self._sick(volume)
-            if not sick:
-                continue
             spare = self._spare(volume, sick)
+            waiting += self._merely_away(volume, sick)
             for index, reason in sick.items():
                 if self._target(volume, index) is not None:
                     size = max(volume.end, RECORDS_AT)
                     found.append(Wound(volume=volume.volume_id, slot=index, spare=spare, size=size, reason=reason))
-        return found
+                else:
+                    waiting += 1
+        return Wounds(found=tuple(found), waiting=waiting)
 
     async def heal(self, wound: Wound, *, bytes_per_second: int) -> int:
         """Rebuild the slot: temporary file, sync, verify, rename. Raises Damaged, Unavailable, OSError, TimeoutError."""
@@ -97,7 +103,8 @@ class Healer:
         try:
             return await self._rebuild(volume, wound.slot, unit, bytes_per_second)
         except (DrystoneError, OSError, DamagedFragment):
-            unit.lane.submit(partial(_discard, unit.disk, temporary_name(shard_name(volume.volume_id, wound.slot))))
+            name = shard_name(volume.volume_id, wound.slot)
+            unit.lane.submit(partial(_discard, unit.disk, temporary_name(name, self._word)))
             raise
         finally:
             self._healing.discard(place)
@@ -112,6 +119,7 @@ class Healer:
             fragments=self._reader.fragments,
             lanes=self._world.lanes,
             clock=self._world.clock,
+            by=self._word,
         )
         began, written = self._world.clock.monotonic(), 0
         incomplete: list[int] = []
@@ -138,7 +146,7 @@ class Healer:
             header = ShardHeader(volume=volume.volume_id, slot=index, profile=volume.profile, nonce=volume.nonce)
             await self._run(unit, partial(_write_freed, unit.disk, header, frozenset(volume.freed)))
         name = shard_name(volume.volume_id, index)
-        await self._run(unit, partial(unit.disk.rename, temporary_name(name), name))
+        await self._run(unit, partial(place_shard, unit.disk, temporary_name(name, self._word), name))
         file.close()
         self._registry.replace_slot(volume, index, unit)
 
@@ -176,7 +184,7 @@ class Healer:
         )  # fmt: skip
 
     def _target(self, volume: Volume, index: int) -> DiskUnit | None:
-        """The slot's own disk when it is healthy, else a healthy one that holds no slot of the volume (H3, H5)."""
+        """The slot's own disk when it is healthy, else a healthy one that holds no slot of the volume (H3, H7)."""
         return self._target_among(volume, index, slow_too=False) or self._target_among(volume, index, slow_too=True)
 
     def _target_among(self, volume: Volume, index: int, *, slow_too: bool) -> DiskUnit | None:
@@ -185,15 +193,22 @@ class Healer:
         own = slot.unit if slot is not None else bad.unit if bad is not None else None
         size = max(volume.end, _COPY)
         holders = [s.unit.disk_id for s in volume.slots if s is not None]
+        holders += self._registry.strays.get(volume.volume_id, ())
         filling = [disk_id for volume_id, disk_id in self._filling if volume_id == volume.volume_id]
         choices = self._watch.choices(size, leave_out=filling, slow_too=slow_too)
         usable = {choice.disk_id for choice in choices if choice.usable}
         if own is not None and own.disk_id in usable:
             return own
         # A slot's old disk that is away counts as a holder: it may come back with its file.
-        disk_id = place_slot(self._watch.choices(size, leave_out=holders + filling, slow_too=slow_too), [])
+        held = [watched.domain for disk_id in self._keepers(volume, index) if (watched := self._watch.get(disk_id))]
+        disk_id = place_slot(self._watch.choices(size, leave_out=holders + filling, slow_too=slow_too), held)
         watched = self._watch.get(disk_id) if disk_id is not None else None
         return watched.unit if watched is not None else None
+
+    def _keepers(self, volume: Volume, index: int) -> list[DiskId]:
+        """The disks at hand that hold the other slots, or are being filled with them."""
+        held = [s.unit.disk_id for s in volume.slots if s is not None and s.index != index and _at_hand(s)]
+        return held + [disk_id for volume_id, disk_id in self._filling if volume_id == volume.volume_id]
 
 
 def _discard(disk: Disk, name: str) -> None:

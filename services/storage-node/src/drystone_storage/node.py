@@ -70,6 +70,7 @@ class StorageNode:
             settings=settings.watch,
             on_failed=self._disk_failed,
             on_returned=self._disk_returned,
+            among_others=settings.cell is not None,
         )
         self._opener = VolumeOpener(
             world=world,
@@ -111,7 +112,13 @@ class StorageNode:
             pause=settings.scan_pause,
         )
         """The ReclaimNode."""
-        self.scrubs = Scrubs(world=world, registry=self.registry, on_failure=self._read_failed)
+        self.scrubs = Scrubs(
+            world=world,
+            registry=self.registry,
+            on_failure=self._read_failed,
+            units=self._at_hand,
+            look=self.look_again if settings.cell is not None else None,
+        )
         """The ScrubNode."""
         self.store: Store | None = None
         self.loaded = LoadReport()
@@ -250,11 +257,20 @@ class StorageNode:
         if look is None or now - began >= _LOOK:
             if len(self._looks) > _LOOKS:
                 self._looks.clear()
-            units = [watched.unit for watched in self.watch.disks if watched.unit.state is not DiskState.FAILED]
+            units = self._at_hand()
             look = self._world.background.once("volume.find", self.registry.find(volume_id, units))
             self._looks[volume_id] = now, look
         await asyncio.shield(look)
         return self.registry.get(volume_id)
+
+    async def look_again(self, volume_id: VolumeId, healed: Sequence[int] = ()) -> Volume | None:
+        """What the disks say of a closed volume now, whatever was believed of it; `healed`: slots another node rebuilt."""
+        for slot in healed:
+            self.registry.bad.pop(SlotPlace(volume_id, slot), None)
+        return await self.registry.find(volume_id, self._at_hand())
+
+    def _at_hand(self) -> list[DiskUnit]:
+        return [watched.unit for watched in self.watch.disks if watched.unit.state is not DiskState.FAILED]
 
     async def status(self) -> NodeStatus:
         """What `drystone status` shows of this node."""
@@ -349,7 +365,8 @@ class StorageNode:
 
     def _disk_returned(self, unit: DiskUnit) -> None:
         self.registry.disk_is_back(unit)
-        self._world.background.once("registry.rejoin", self.registry.load([unit]))
+        ours = self.store is not None and unit in self.store.units
+        self._world.background.once("registry.rejoin", self.registry.load([unit], sweep=ours))
 
     def _read_failed(self, volume: Volume, index: int, error: BaseException) -> None:
         """A fragment could not be read: damage is repair's, errors and lateness are the disk's."""

@@ -5,12 +5,13 @@ Invariants
   C1  A volume counts as verified only when every slot of it was read to the end in one walk.
   C2  What is found bad becomes a wound (registry.bad) at once; nothing is written but the trimming of zeros.
   C3  A slot that was replaced during the walk is not blamed for what its old file held.
-  C4  Reading keeps to the rate; one volume at a time.
+  C4  What was freed during the walk, by whichever node, is not taken for damage.
+  C5  Reading keeps to the rate; one volume at a time.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from drystone_core.cell import ScrubStatus
@@ -19,7 +20,7 @@ from drystone_core.ids import VolumeId, volume_text
 from drystone_core.upkeep import ScrubReport
 from drystone_datapath.faults import DamagedFragment
 from drystone_datapath.verify import Findings, VolumeScrub, trim
-from drystone_datapath.volume import Slot, Volume, VolumeState
+from drystone_datapath.volume import DiskUnit, Slot, Volume, VolumeState
 from drystone_datapath.volume_files import write_close_flags
 from drystone_storage.volumes.registry import SlotPlace, VolumeRegistry
 from drystone_storage.world import World
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 _FRAGMENT_COST = 32 << 10
 """Bytes a fragment counts for beside its own."""
 OnFailure = Callable[[Volume, int, BaseException], None]
+Look = Callable[[VolumeId], Awaitable[object]]
+"""Takes in what the disks say of a volume now."""
 
 
 @dataclass(slots=True)
@@ -41,8 +44,18 @@ class _Counts:
 class Scrubs:
     """Verifies closed volumes of this node and remembers which were."""
 
-    def __init__(self, *, world: World, registry: VolumeRegistry, on_failure: OnFailure) -> None:
+    def __init__(
+        self,
+        *,
+        world: World,
+        registry: VolumeRegistry,
+        on_failure: OnFailure,
+        units: Callable[[], Sequence[DiskUnit]],
+        look: Look | None = None,
+    ) -> None:
+        """`units`: the disks at hand. `look`: among others, which free stripes of volumes that are read here."""
         self._world, self._registry, self._on_failure = world, registry, on_failure
+        self._units, self._look = units, look
         self._verified: dict[VolumeId, int] = {}
         """Volume → how often it was verified since the start."""
         self._incomplete: dict[VolumeId, int] = {}
@@ -80,7 +93,12 @@ class Scrubs:
                 raise Unavailable(f"volume {volume_text(volume_id)} is not closed")
             before = list(volume.slots)
             walk = VolumeScrub(volume=volume, lanes=self._world.lanes, clock=self._world.clock)
+            freed = len(volume.freed)
             found = await self._walk(walk, bytes_per_second)
+            if (found.bad or found.incomplete) and self._look is not None:
+                await self._look(volume_id)
+                if len(volume.freed) != freed:
+                    raise Unavailable("stripes of the volume were freed while it was read")
             damaged = self._note(volume, before, found)
             if found.whole and not found.unread:
                 if walk.unflagged:
@@ -88,6 +106,8 @@ class Scrubs:
                 volume.end = volume.end or found.end
                 self._verified[volume_id] = self._verified.get(volume_id, 0) + 1
                 self._incomplete[volume_id] = len(found.incomplete)
+                if not damaged and volume.slots == before:
+                    await self._registry.remove_strays(volume, self._units())
                 if not damaged and volume_id not in self._trimmed:
                     self._trimmed.add(volume_id)
                     await trim(volume, found.end, lanes=self._world.lanes, clock=self._world.clock)

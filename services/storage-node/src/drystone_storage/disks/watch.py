@@ -67,8 +67,11 @@ class DiskWatch:
         settings: WatchSettings,
         on_failed: Callable[[DiskUnit], None],
         on_returned: Callable[[DiskUnit], None],
+        among_others: bool = False,
     ) -> None:
+        """`among_others`: there are disks of other nodes, which may be away before this watch has ever heard of them."""
         self._lanes, self._clock, self._settings = lanes, clock, settings
+        self._hears_since = clock.monotonic() if among_others else float("-inf")
         self._on_failed, self._on_returned = on_failed, on_returned
         self._disks: dict[DiskId, Watched] = {}
 
@@ -137,8 +140,10 @@ class DiskWatch:
         return now - watched.failed_at if watched is not None else float("inf")
 
     def away_for_less(self, seconds: float) -> bool:
-        """Is some disk FAILED, but not for so long that it is taken for lost?"""
+        """Is some disk FAILED, or may one nobody told of yet be, but not for so long that it is taken for lost?"""
         now = self._clock.monotonic()
+        if now - self._hears_since < seconds:
+            return True
         return any(w.unit.state is DiskState.FAILED and now - w.failed_at < seconds for w in self._disks.values())
 
     def choices(

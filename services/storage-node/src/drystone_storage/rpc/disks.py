@@ -7,7 +7,8 @@ Invariants
   K2  At most HANDLES files are open; beyond it, and after IDLE seconds without a call, a handle is forgotten. Its file
       closes when the last call that uses it has ended.
   K3  A write and the look after it are one turn of the lane: whoever wrote a close flag before is seen (append A1).
-  K4  A hung disk costs its callers their deadline and this node one parked lane (R5).
+  K4  A shard file gets its name as `place_shard` allows, whoever asks.
+  K5  A hung disk costs its callers their deadline and this node one parked lane (R5).
 """
 
 import errno
@@ -22,11 +23,13 @@ import grpc
 from drystone.storage.v1 import disks_pb2 as pb
 from drystone.storage.v1 import disks_pb2_grpc
 from drystone_core.errors import ErrorCode, Refused
+from drystone_core.formats.shard import parse_shard_name
 from drystone_core.ids import DiskId
 from drystone_core.ports import Buffer, Disk, DiskFile, Lane
 from drystone_datapath.volume import DiskUnit
 from drystone_runtime.rpc.remote_disk import CALL_BYTES
 from drystone_runtime.rpc.server import RpcService
+from drystone_storage.volumes.shard_files import VOLUMES, place_shard
 from drystone_storage.world import World
 
 SERVICE = "drystone.storage.v1.DiskService"
@@ -195,7 +198,10 @@ def _size(file: DiskFile) -> int:
 
 
 def _rename(old: str, new: str, disk: Disk) -> None:
-    disk.rename(old, new)
+    if new.startswith(f"{VOLUMES}/") and parse_shard_name(new) is not None:
+        place_shard(disk, old, new)
+    else:
+        disk.rename(old, new)
 
 
 def _unlink(name: str, disk: Disk) -> None:

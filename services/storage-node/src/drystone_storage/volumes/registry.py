@@ -5,8 +5,9 @@ Invariants
   R1  A volume found on disk that no other living node claims is CLOSED: every slot at hand gets its close flag before
       anything else happens to it (R3). A claimed one is ELSEWHERE: read, never touched.
   R2  Nothing is truncated or deleted here except shard files of volumes known to be retired.
-  R3  Two shard files of one slot: the rebuilt one (met first, when others are known) is used, the other is left alone
-      and reported.
+  R3  Two shard files of one slot: the one closed later, which is the rebuilt one, is used when both are met together; the
+      other is reported and left alone until a scrub has proven the first (`remove_strays`).
+  R4  Who closed or rebuilt or retired a volume may have been another node: what the disks say counts, not what was known.
 """
 
 import logging
@@ -79,6 +80,8 @@ class VolumeRegistry:
         self.retired: set[VolumeId] = set()
         self.absent: set[VolumeId] = set()
         """Volumes of which the last look found nothing on any disk it asked, and every one answered."""
+        self.strays: dict[VolumeId, frozenset[DiskId]] = {}
+        """Disks with a file of a slot that lies elsewhere too (R3)."""
         self.bad: dict[SlotPlace, Bad] = {}
         """Slots whose file is damaged, and why; repair rebuilds them."""
 
@@ -93,10 +96,13 @@ class VolumeRegistry:
         """A volume just created."""
         self._volumes[volume.volume_id] = volume
 
-    async def load(self, units: Sequence[DiskUnit]) -> LoadReport:
-        """Take in the shard files of these disks (all at start, one that came back later), closing what was left open."""
+    async def load(self, units: Sequence[DiskUnit], *, sweep: bool = True) -> LoadReport:
+        """Take in the shard files of these disks (all at start, one that came back later), closing what was left open.
+
+        `sweep`: the disks are this node's own, and what cut rebuilds left on them is removed.
+        """
         report = LoadReport()
-        calls = [(unit.lane, partial(list_shards, unit.disk, self._cache(unit))) for unit in units]
+        calls = [(unit.lane, partial(list_shards, unit.disk, self._cache(unit), sweep=sweep)) for unit in units]
         results = await self._lanes.scatter(calls, deadline=self._clock.monotonic() + _LOAD_SECONDS)
         listings: list[tuple[DiskUnit, Listing]] = []
         for unit, result in zip(units, results, strict=True):
@@ -108,6 +114,7 @@ class VolumeRegistry:
                 listings.append((unit, result))
                 self.retired |= result.retired
         await self._remove_retired(listings)
+        await self._drop_retired()
         left_open = self._take_in(listings, report)
         self._take_in_headless(listings)
         # A damaged file of a volume nobody knows is what a cut creation leaves: reported, not a wound.
@@ -128,8 +135,10 @@ class VolumeRegistry:
             self.absent.add(volume_id)
         self.retired |= {volume_id for _, listing in listings if volume_id in listing.retired}
         if volume_id in self.retired:
-            self._volumes.pop(volume_id, None)
+            await self._remove_retired(listings)
+            await self._drop_retired()
             return None
+        self.strays.pop(volume_id, None)
         before = self._volumes.get(volume_id)
         if before is not None and before.state is not VolumeState.OPEN:
             self._forget_moved(before, listings)
@@ -210,13 +219,23 @@ class VolumeRegistry:
         noted = sum(not isinstance(result, BaseException) for result in results)
         if noted < min(len(at_hand), volume.profile.m + 1) or not noted:
             raise Damaged(f"the retirement of volume {volume_text(volume.volume_id)} could not be recorded")
-        volume.state = VolumeState.RETIRED
         self.retired.add(volume.volume_id)
+        await self._drop(volume)
+
+    async def _drop_retired(self) -> None:
+        """Volumes that another node retired (R4)."""
+        for volume_id in [volume_id for volume_id in self._volumes if volume_id in self.retired]:
+            await self._drop(self._volumes[volume_id])
+
+    async def _drop(self, volume: Volume) -> None:
+        """Forget a retired volume and remove its files."""
+        volume.state = VolumeState.RETIRED
         self._volumes.pop(volume.volume_id, None)
+        self.strays.pop(volume.volume_id, None)
         self.bad = {at: bad for at, bad in self.bad.items() if at.volume != volume.volume_id}
         slots = [slot for slot in volume.slots if slot is not None and slot.unit.state is not DiskState.FAILED]
         removals = [(s.unit.lane, partial(remove_shard, s.unit.disk, volume.volume_id, s.index)) for s in slots]
-        await self._lanes.scatter(removals, deadline=deadline)
+        await self._lanes.scatter(removals, deadline=self._clock.monotonic() + _LOAD_SECONDS)
         for each in volume.slots:
             if each is not None:
                 each.file.close()  # an open descriptor would keep the space
@@ -252,14 +271,17 @@ class VolumeRegistry:
                 log.warning(
                     "registry.shard_damaged", extra={"disk": unit.label, "volume": volume_text(volume_id), "why": why}
                 )
-            for shard in listing.shards:
-                known = self._volumes.get(shard.header.volume)
-                if not shard.closed and (known is None or known.state is not VolumeState.OPEN):
-                    left_open[shard.header.volume] = None
-                if known is None:
-                    fresh.setdefault(shard.header.volume, []).append((unit, shard))
-                else:
-                    self._rejoin(known, unit, shard)
+        met = [(unit, shard) for unit, listing in listings for shard in listing.shards]
+        for unit, shard in sorted(
+            met, key=lambda pair: -_closed_at(pair[1])
+        ):  # R3: of two for one slot, this one first
+            known = self._volumes.get(shard.header.volume)
+            if not shard.closed and (known is None or known.state is not VolumeState.OPEN):
+                left_open[shard.header.volume] = None
+            if known is None:
+                fresh.setdefault(shard.header.volume, []).append((unit, shard))
+            else:
+                self._rejoin(known, unit, shard)
         for volume_id, shards in fresh.items():
             self._volumes[volume_id] = volume = assemble_volume(self._agreeing(shards))
             if not any(shard.closed for _, shard in shards):
@@ -293,15 +315,48 @@ class VolumeRegistry:
             return
         held = volume.slots[header.slot]
         if held is None or held.unit is unit or held.unit.disk_id == unit.disk_id:
-            if volume.state is not VolumeState.OPEN:
+            if held is not None and held.unit is unit and isinstance(held.file, CachedFile):
+                held.file.let_go()  # it is opened again by its name: another node may have put a rebuilt one there
+            elif volume.state is not VolumeState.OPEN:
                 volume.slots[header.slot] = Slot(header.slot, unit, shard.file)
             if shard.freed is not None:
                 volume.freed |= shard.freed.records
         elif held.unit is not unit:
+            self._note_stray(volume.volume_id, unit)
             log.warning(
                 "registry.slot_twice",
                 extra={"volume": volume_text(header.volume), "slot": header.slot, "kept": held.unit.label},
             )
+
+    def _note_stray(self, volume_id: VolumeId, unit: DiskUnit) -> None:
+        self.strays[volume_id] = self.strays.get(volume_id, frozenset()) | {unit.disk_id}
+
+    async def remove_strays(self, volume: Volume, units: Sequence[DiskUnit]) -> int:
+        """A scrub has just proven every slot where it is known to lie: second files of them go. How many were removed.
+
+        Which of two stays depends on their flags and disks alone, so that two nodes never remove each other's; while
+        the one used here is not that one, nothing is removed.
+        """
+        if volume.volume_id not in self.strays:
+            return 0
+        calls = [(unit.lane, partial(find_shards, unit.disk, volume.volume_id, self._cache(unit))) for unit in units]
+        results = await self._lanes.scatter(calls, deadline=self._clock.monotonic() + _FIND_SECONDS)
+        by_slot: dict[int, list[tuple[int, DiskId, DiskUnit]]] = {}
+        for unit, result in zip(units, results, strict=True):
+            for shard in [] if isinstance(result, BaseException) else result.shards:
+                if (shard.header.profile, shard.header.nonce) == (volume.profile, volume.nonce):
+                    by_slot.setdefault(shard.header.slot, []).append((_closed_at(shard), unit.disk_id, unit))
+        removals = []
+        for index, files in by_slot.items():
+            *strays, kept = sorted(files, key=lambda file: file[:2])
+            used = volume.slots[index]
+            if strays and used is not None and used.unit is kept[2]:
+                removals += [(u.lane, partial(remove_shard, u.disk, volume.volume_id, index)) for _, _, u in strays]
+        await self._lanes.scatter(removals, deadline=self._clock.monotonic() + _LOAD_SECONDS)
+        if len(removals) == sum(len(files) - 1 for files in by_slot.values()):
+            self.strays.pop(volume.volume_id, None)
+        log.info("registry.strays_removed", extra={"volume": volume_text(volume.volume_id), "files": len(removals)})
+        return len(removals)
 
     def _agreeing(self, shards: list[tuple[DiskUnit, OpenedShard]]) -> list[tuple[DiskUnit, OpenedShard]]:
         """The largest group of shards with one nonce and profile; of two for one slot the one closed later, which
@@ -314,6 +369,8 @@ class VolumeRegistry:
             other = kept.get(shard.header.slot)
             if other is None or _closed_at(shard) > _closed_at(other[1]):
                 kept[shard.header.slot] = (unit, shard)
+            if other is not None:
+                self._note_stray(shard.header.volume, unit if kept[shard.header.slot] is other else other[0])
         if len(kept) < len(shards):
             log.warning("registry.shards_disagree", extra={"volume": volume_text(shards[0][1].header.volume)})
         return [kept[slot] for slot in sorted(kept)]

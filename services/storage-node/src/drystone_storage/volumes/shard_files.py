@@ -5,8 +5,11 @@ Invariants
   S1  At most `limit` files of a disk are open through the cache; one in use is closed only when its last user lets go.
   S2  A read on the loop (`nowait`) never opens a file: it says BlockingIOError.
   S3  An unknown or damaged file is reported and left alone, never deleted.
+  S4  A rebuilt file gets its name only on a disk without another slot of its volume, and never once the volume is retired:
+      looked at in the same turn of the lane, so that two nodes cannot both find the disk free.
 """
 
+import errno
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -117,15 +120,19 @@ class Listing:
     retired: set[VolumeId] = field(default_factory=set)
 
 
-def list_shards(disk: Disk, cache: FileCache) -> Listing:
-    """Headers, close flags and free maps of all shard files of the disk; what a cut rebuild left is removed."""
+def list_shards(disk: Disk, cache: FileCache, *, sweep: bool = True) -> Listing:
+    """Headers, close flags and free maps of all shard files of the disk.
+
+    `sweep`: remove what a cut rebuild left. Only the disk's own node does: another one's rebuild may be under way.
+    """
     found = Listing()
     for name in disk.listdir(RETIRED):
         if _VOLUME.fullmatch(name):
             found.retired.add(VolumeId(int(name, 16)))
     for name in disk.listdir(VOLUMES):
         if name.endswith(PARTIAL):
-            disk.unlink(f"{VOLUMES}/{name}")
+            if sweep:
+                disk.unlink(f"{VOLUMES}/{name}")
             continue
         parsed = parse_shard_name(name)
         if parsed is not None:
@@ -158,6 +165,29 @@ def _note_shard(disk: Disk, volume: VolumeId, slot: int, cache: FileCache, found
         return
     shard.file.close()
     found.shards.append(replace(shard, file=CachedFile(disk, shard_name(volume, slot), cache)))
+
+
+def place_shard(disk: Disk, temporary: str, name: str) -> None:
+    """Give a rebuilt file its name (S4); FileExistsError when the disk may not have it. What others left of it goes."""
+    parsed = parse_shard_name(name)
+    assert parsed is not None
+    volume, slot = parsed
+    if f"{volume:016x}" in disk.listdir(RETIRED):
+        raise FileExistsError(errno.EEXIST, "the volume is retired", name)
+    partials = []
+    for other in disk.listdir(VOLUMES):
+        there = parse_shard_name(other)
+        if there is not None and there[0] == volume and there[1] != slot:
+            raise FileExistsError(errno.EEXIST, "the disk holds another slot of the volume", name)
+        if other.startswith(f"{volume:016x}.{slot}.") and other.endswith(PARTIAL):
+            partials.append(f"{VOLUMES}/{other}")
+    disk.rename(temporary, name)
+    for each in partials:
+        if each != temporary:
+            try:
+                disk.unlink(each)
+            except FileNotFoundError:
+                continue  # the disk's own node was faster
 
 
 def remove_shard(disk: Disk, volume: VolumeId, slot: int) -> None:
