@@ -46,14 +46,6 @@ class Wounds(Sequence[Wound]):
         return self.found[index]
 
 
-class Order(NamedTuple):
-    """In whose name something is ordered; storage nodes of a cell carry out nothing without."""
-
-    election: str
-    token: int
-    """The leader's fencing token."""
-
-
 class RepairNode(Protocol):
     """What repair asks of a storage node."""
 

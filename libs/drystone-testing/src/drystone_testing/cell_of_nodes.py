@@ -26,6 +26,7 @@ from drystone_runtime.rpc.storage_client import RpcStorage
 from drystone_storage.cell.member import CellMember, MemberSettings
 from drystone_storage.rpc.disks import disk_service
 from drystone_storage.rpc.server import storage_service
+from drystone_storage.rpc.upkeep import upkeep_service
 from drystone_storage.settings import StorageSettings, WatchSettings
 from drystone_storage.world import real_world
 from drystone_testing.coordinator_rigs import CutStore
@@ -86,7 +87,13 @@ class CellOfNodes:
         )
         node = member.node
         server = RpcServer(
-            services=(disk_service(world, member.local_units), storage_service(node, node.status)),
+            services=(
+                disk_service(world, member.local_units),
+                storage_service(node, node.status),
+                upkeep_service(
+                    member.upkeep, member.upkeep, member.upkeep, look=member.upkeep.look_again, fence=member.fences
+                ),
+            ),
             settings=RpcServerSettings(address=f"unix:{self.root}/{name}.sock"),
         )
         await server.start()

@@ -65,7 +65,7 @@ async def start_in_cell(given: argparse.Namespace, process: Process) -> Started:
         coordinator=coordinator,
         dial=lambda endpoint: process.dial.open_blocking(endpoint, ServiceKind.STORAGE_NODE),
     )
-    node = member.node
+    node, upkeep = member.node, member.upkeep
 
     async def stop() -> None:
         await member.stop()
@@ -75,7 +75,7 @@ async def start_in_cell(given: argparse.Namespace, process: Process) -> Started:
     return Started(
         services=(
             storage_service(node, node.status),
-            upkeep_service(node.healer, node.freer, node.scrubs),
+            upkeep_service(upkeep, upkeep, upkeep, look=upkeep.look_again, fence=member.fences),
             disk_service(world, member.local_units),
         ),
         enter=member.start,

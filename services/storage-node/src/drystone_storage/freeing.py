@@ -3,7 +3,8 @@
 
 Invariants (data-plane R8)
   F1  Only closed volumes; heads and tables stay, payloads are punched.
-  F2  A stripe is punched only after a free map that names it, of a new generation, is durable on every slot not lost.
+  F2  A stripe is punched only after a free map that names it, of a new generation, is durable on every slot not lost. That
+      all of them answer is seen before the first map is written: what a map names is not punched again later.
   F3  Punching touches whole 4 KiB sectors of the payload only.
   F4  A volume is deleted only when the heads of all slots at hand (at least m+1, or all there ever were of one whose
       creation was cut short) name no stripe that was not judged.
@@ -134,6 +135,7 @@ class Freer:
         missing = len(slots) < len(volume.slots) and self._watch.away_for_less(self._lost_after)
         if missing or any(slot.unit.state is DiskState.FAILED for slot in slots):
             raise Unavailable("a slot of the volume is away: freeing waits")
+        await self._on(slots, [slot.file.size for slot in slots])
         freed = frozenset(volume.freed) | frozenset(wanted)
         await self._on(
             slots, [partial(_write_next_map, slot.unit.disk, _header(volume, slot), freed) for slot in slots]
@@ -177,7 +179,7 @@ class Freer:
         sizes = await self._world.lanes.scatter(pairs, deadline=self._world.clock.monotonic() + _SECONDS)
         return all(isinstance(size, int) and size <= RECORDS_AT for size in sizes)
 
-    async def _on(self, slots: Sequence[Slot], calls: Sequence[Callable[[], None]]) -> None:
+    async def _on(self, slots: Sequence[Slot], calls: Sequence[Callable[[], object]]) -> None:
         pairs = [(slot.unit.lane, call) for slot, call in zip(slots, calls, strict=True)]
         deadline = self._world.clock.monotonic() + _SECONDS
         results = await self._world.lanes.scatter(pairs, deadline=deadline)

@@ -23,6 +23,10 @@ VOLUMES = "volumes/"
 LAYOUT = "layout/current"
 LAYOUT_STAGED = "layout/staged"
 ELECTIONS = "elections/"
+REPLICATION = "replication"
+"""The election whose leader orders repair and scrubbing, and publishes layouts."""
+LIFECYCLE = "lifecycle"
+"""The election whose leader orders freeing."""
 
 
 def node_key(role: str, node: str) -> str:

@@ -48,6 +48,7 @@ _ROWS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "GetVolumeNames": (_LIFECYCLE,),
         "FreeStripes": (_LIFECYCLE,),
         "RetireVolume": (_LIFECYCLE,),
+        "LookAgain": (_LIFECYCLE, _REPLICATION),
     },
     "drystone.storage.v1.DiskService": dict.fromkeys(
         (

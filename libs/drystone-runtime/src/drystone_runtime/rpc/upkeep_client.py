@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RepairNode and ReclaimNode over gRPC: how the background process reaches a storage node."""
+"""UpkeepNode over gRPC: how the keepers reach a storage node."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 
 from drystone.storage.v1 import upkeep_pb2 as pb
 from drystone.storage.v1 import upkeep_pb2_grpc
 from drystone_core.ids import VolumeId
-from drystone_core.upkeep import ScrubReport, StripeNames, VolumeNames, Wound
+from drystone_core.upkeep import ScrubReport, StripeNames, VolumeNames, Wound, Wounds
 from drystone_runtime.rpc.blob_messages import name_value
 from drystone_runtime.rpc.channel import stream, unary
 
@@ -16,19 +16,28 @@ from drystone_runtime.rpc.channel import stream, unary
 class RpcUpkeep:
     """A storage node somewhere else, as its keepers see it."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, timeout: float = 60.0, long_timeout: float = 6 * 3600.0) -> None:
-        """`timeout`: seconds a call may take; `long_timeout`: one that rebuilds or reads a whole volume."""
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        timeout: float = 60.0,
+        long_timeout: float = 6 * 3600.0,
+        token: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`timeout`: seconds a call may take; `long_timeout`: one that rebuilds or reads a whole volume. `token`: the
+        fencing token of orders to a node of a cell; what it raises keeps the order from being sent."""
         self._stub = upkeep_pb2_grpc.UpkeepServiceStub(channel)
+        self._token = token
         self._timeout, self._long = timeout, long_timeout
 
-    async def wounds(self) -> Sequence[Wound]:
+    async def wounds(self) -> Wounds:
         """Slots that are missing or damaged."""
         said: pb.ListWoundsResponse = await unary(self._stub.ListWounds, pb.ListWoundsRequest(), timeout=self._timeout)
-        return [wound_value(wound) for wound in said.wounds]
+        return Wounds(found=tuple(map(wound_value, said.wounds)), waiting=said.waiting)
 
     async def heal(self, wound: Wound, *, bytes_per_second: int) -> int:
         """Rebuild the slot; bytes written."""
-        request = pb.HealRequest(wound=wound_message(wound), bytes_per_second=bytes_per_second)
+        request = pb.HealRequest(wound=wound_message(wound), bytes_per_second=bytes_per_second, token=self._token())
         said: pb.HealResponse = await unary(self._stub.Heal, request, timeout=self._long)
         return said.bytes_written
 
@@ -41,7 +50,7 @@ class RpcUpkeep:
 
     async def scrub(self, volume: VolumeId, *, bytes_per_second: int) -> ScrubReport:
         """Read a closed volume through."""
-        request = pb.ScrubRequest(volume=volume, bytes_per_second=bytes_per_second)
+        request = pb.ScrubRequest(volume=volume, bytes_per_second=bytes_per_second, token=self._token())
         said: pb.ScrubResponse = await unary(self._stub.Scrub, request, timeout=self._long)
         return ScrubReport(
             volume=volume,
@@ -74,15 +83,20 @@ class RpcUpkeep:
 
     async def free_stripes(self, volume: VolumeId, records: Sequence[int]) -> int:
         """Punch these stripes; bytes given back."""
-        request = pb.FreeStripesRequest(volume=volume, records=records)
+        request = pb.FreeStripesRequest(volume=volume, records=records, token=self._token())
         said: pb.FreeStripesResponse = await unary(self._stub.FreeStripes, request, timeout=self._timeout)
         return said.bytes_freed
 
     async def retire(self, volume: VolumeId) -> int:
         """Delete the volume; bytes given back."""
-        request = pb.RetireVolumeRequest(volume=volume)
+        request = pb.RetireVolumeRequest(volume=volume, token=self._token())
         said: pb.RetireVolumeResponse = await unary(self._stub.RetireVolume, request, timeout=self._timeout)
         return said.bytes_freed
+
+    async def look_again(self, volume: VolumeId, healed: Sequence[int]) -> None:
+        """See what the disks say of the volume."""
+        request = pb.LookAgainRequest(volume=volume, healed=healed)
+        await unary(self._stub.LookAgain, request, timeout=self._timeout)
 
 
 def wound_message(wound: Wound) -> pb.Wound:

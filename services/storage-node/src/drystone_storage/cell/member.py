@@ -15,9 +15,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from drystone_core.check import check
 from drystone_core.coordination import Coordinator
 from drystone_core.errors import DrystoneError
-from drystone_core.formats.coordination import DiskDocument, NodeDocument
+from drystone_core.formats.coordination import DiskDocument, NodeDocument, election_key
 from drystone_core.ids import DiskId, VolumeId, volume_text
 from drystone_core.ring import Ring
 from drystone_datapath.volume import DiskState, DiskUnit, VolumeState
@@ -25,7 +26,9 @@ from drystone_runtime.coordination.cache import CoordinatorCache
 from drystone_runtime.coordination.registration import Registration
 from drystone_runtime.rpc.channel import blocking_channel
 from drystone_storage.cell.claims import CoordinatedClaims
+from drystone_storage.cell.fences import Fences
 from drystone_storage.cell.peers import Dial, PeerDisks
+from drystone_storage.cell.upkeep import NodeUpkeep
 from drystone_storage.cell.view import ROLE, CellView, view_of
 from drystone_storage.node import StorageNode, build
 from drystone_storage.settings import StorageSettings
@@ -81,10 +84,16 @@ class CellMember:
         self._moved = asyncio.Event()
         self._registration: Registration | None = None
         self._open: frozenset[VolumeId] = frozenset()
+        check(storage.cell is not None, "a member of a cell knows which one")
+        assert storage.cell is not None
+        self.fences = Fences(world=world, cell=storage.cell, units=self._local, leads=self._leads)
+        self.upkeep = NodeUpkeep(self.node)
+        """What the cell's keepers are given."""
 
     async def start(self) -> None:
         """Open the disks, register, meet the peers, find the volumes. DisksRefused, Refused, Unavailable."""
         await self.node.open_disks()
+        await self.fences.load()
         await self.node.watch.look()
         self._registration = registration = Registration(
             coordinator=self._coordinator,
@@ -154,9 +163,16 @@ class CellMember:
 
     def local_units(self) -> Mapping[DiskId, DiskUnit]:
         """The disks this node serves to others: none before they are opened, failed ones neither."""
+        return {unit.disk_id: unit for unit in self._local()}
+
+    def _local(self) -> list[DiskUnit]:
         store = self.node.store
-        units = store.units if store is not None else []
-        return {unit.disk_id: unit for unit in units if unit.state is not DiskState.FAILED}
+        return [unit for unit in store.units if unit.state is not DiskState.FAILED] if store is not None else []
+
+    def _leads(self, election: str) -> int:
+        """The token of who leads it, as last known; 0 = nobody."""
+        document = self._cache.get(election_key(election))
+        return document.created if document is not None else 0
 
     def _document(self) -> NodeDocument:
         settings = self._settings

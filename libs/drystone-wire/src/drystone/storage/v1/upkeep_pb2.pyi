@@ -26,18 +26,22 @@ class ListWoundsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListWoundsResponse(_message.Message):
-    __slots__ = ("wounds",)
+    __slots__ = ("wounds", "waiting")
     WOUNDS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
     wounds: _containers.RepeatedCompositeFieldContainer[Wound]
-    def __init__(self, wounds: _Optional[_Iterable[_Union[Wound, _Mapping]]] = ...) -> None: ...
+    waiting: int
+    def __init__(self, wounds: _Optional[_Iterable[_Union[Wound, _Mapping]]] = ..., waiting: _Optional[int] = ...) -> None: ...
 
 class HealRequest(_message.Message):
-    __slots__ = ("wound", "bytes_per_second")
+    __slots__ = ("wound", "bytes_per_second", "token")
     WOUND_FIELD_NUMBER: _ClassVar[int]
     BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     wound: Wound
     bytes_per_second: int
-    def __init__(self, wound: _Optional[_Union[Wound, _Mapping]] = ..., bytes_per_second: _Optional[int] = ...) -> None: ...
+    token: int
+    def __init__(self, wound: _Optional[_Union[Wound, _Mapping]] = ..., bytes_per_second: _Optional[int] = ..., token: _Optional[int] = ...) -> None: ...
 
 class HealResponse(_message.Message):
     __slots__ = ("bytes_written",)
@@ -56,12 +60,14 @@ class ListVolumesToScrubResponse(_message.Message):
     def __init__(self, volumes: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ScrubRequest(_message.Message):
-    __slots__ = ("volume", "bytes_per_second")
+    __slots__ = ("volume", "bytes_per_second", "token")
     VOLUME_FIELD_NUMBER: _ClassVar[int]
     BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     volume: int
     bytes_per_second: int
-    def __init__(self, volume: _Optional[int] = ..., bytes_per_second: _Optional[int] = ...) -> None: ...
+    token: int
+    def __init__(self, volume: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., token: _Optional[int] = ...) -> None: ...
 
 class ScrubResponse(_message.Message):
     __slots__ = ("bytes_read", "fragments", "slots_damaged", "slots_unread", "stripes_incomplete")
@@ -116,12 +122,14 @@ class GetVolumeNamesResponse(_message.Message):
     def __init__(self, stripes: _Optional[_Iterable[_Union[StripeNames, _Mapping]]] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class FreeStripesRequest(_message.Message):
-    __slots__ = ("volume", "records")
+    __slots__ = ("volume", "records", "token")
     VOLUME_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     volume: int
     records: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, volume: _Optional[int] = ..., records: _Optional[_Iterable[int]] = ...) -> None: ...
+    token: int
+    def __init__(self, volume: _Optional[int] = ..., records: _Optional[_Iterable[int]] = ..., token: _Optional[int] = ...) -> None: ...
 
 class FreeStripesResponse(_message.Message):
     __slots__ = ("bytes_freed",)
@@ -130,13 +138,27 @@ class FreeStripesResponse(_message.Message):
     def __init__(self, bytes_freed: _Optional[int] = ...) -> None: ...
 
 class RetireVolumeRequest(_message.Message):
-    __slots__ = ("volume",)
+    __slots__ = ("volume", "token")
     VOLUME_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     volume: int
-    def __init__(self, volume: _Optional[int] = ...) -> None: ...
+    token: int
+    def __init__(self, volume: _Optional[int] = ..., token: _Optional[int] = ...) -> None: ...
 
 class RetireVolumeResponse(_message.Message):
     __slots__ = ("bytes_freed",)
     BYTES_FREED_FIELD_NUMBER: _ClassVar[int]
     bytes_freed: int
     def __init__(self, bytes_freed: _Optional[int] = ...) -> None: ...
+
+class LookAgainRequest(_message.Message):
+    __slots__ = ("volume", "healed")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    HEALED_FIELD_NUMBER: _ClassVar[int]
+    volume: int
+    healed: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, volume: _Optional[int] = ..., healed: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class LookAgainResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

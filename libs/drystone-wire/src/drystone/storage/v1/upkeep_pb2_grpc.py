@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class UpkeepServiceStub:
-    """Finding and healing wounds, freeing dead bytes. Every call checks again what it was told.
+    """Finding and healing wounds, freeing dead bytes. Every call checks again what it was told. What changes or reads a whole
+    volume is an order: a node of a cell carries it out only with the fencing token of who leads the election it belongs to
+    (Heal and Scrub: replication; FreeStripes and RetireVolume: lifecycle), and never with one below the greatest it has seen.
     """
 
     def __init__(self, channel):
@@ -75,10 +77,17 @@ class UpkeepServiceStub:
                 request_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.RetireVolumeRequest.SerializeToString,
                 response_deserializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.RetireVolumeResponse.FromString,
                 _registered_method=True)
+        self.LookAgain = channel.unary_unary(
+                '/drystone.storage.v1.UpkeepService/LookAgain',
+                request_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.LookAgainRequest.SerializeToString,
+                response_deserializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.LookAgainResponse.FromString,
+                _registered_method=True)
 
 
 class UpkeepServiceServicer:
-    """Finding and healing wounds, freeing dead bytes. Every call checks again what it was told.
+    """Finding and healing wounds, freeing dead bytes. Every call checks again what it was told. What changes or reads a whole
+    volume is an order: a node of a cell carries it out only with the fencing token of who leads the election it belongs to
+    (Heal and Scrub: replication; FreeStripes and RetireVolume: lifecycle), and never with one below the greatest it has seen.
     """
 
     def ListWounds(self, request, context):
@@ -137,6 +146,13 @@ class UpkeepServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LookAgain(self, request, context):
+        """Another node did something to a volume: look what the disks say of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UpkeepServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -180,6 +196,11 @@ def add_UpkeepServiceServicer_to_server(servicer, server):
                     request_deserializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.RetireVolumeRequest.FromString,
                     response_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.RetireVolumeResponse.SerializeToString,
             ),
+            'LookAgain': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookAgain,
+                    request_deserializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.LookAgainRequest.FromString,
+                    response_serializer=drystone_dot_storage_dot_v1_dot_upkeep__pb2.LookAgainResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'drystone.storage.v1.UpkeepService', rpc_method_handlers)
@@ -189,7 +210,9 @@ def add_UpkeepServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UpkeepService:
-    """Finding and healing wounds, freeing dead bytes. Every call checks again what it was told.
+    """Finding and healing wounds, freeing dead bytes. Every call checks again what it was told. What changes or reads a whole
+    volume is an order: a node of a cell carries it out only with the fencing token of who leads the election it belongs to
+    (Heal and Scrub: replication; FreeStripes and RetireVolume: lifecycle), and never with one below the greatest it has seen.
     """
 
     @staticmethod
@@ -398,6 +421,33 @@ class UpkeepService:
             '/drystone.storage.v1.UpkeepService/RetireVolume',
             drystone_dot_storage_dot_v1_dot_upkeep__pb2.RetireVolumeRequest.SerializeToString,
             drystone_dot_storage_dot_v1_dot_upkeep__pb2.RetireVolumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookAgain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.storage.v1.UpkeepService/LookAgain',
+            drystone_dot_storage_dot_v1_dot_upkeep__pb2.LookAgainRequest.SerializeToString,
+            drystone_dot_storage_dot_v1_dot_upkeep__pb2.LookAgainResponse.FromString,
             options,
             channel_credentials,
             insecure,
