@@ -173,6 +173,11 @@ class RepairStatus:
     """Volumes that would lose bytes with the next loss."""
     hopeless: int = 0
     """Slots of volumes with fewer than k readable ones now."""
+    waiting: int = 0
+    """Slots (at least so many) that are missing or damaged and cannot be rebuilt now: their disk may come back, or there is
+    no disk to rebuild on."""
+    unasked: tuple[str, ...] = ()
+    """Storage nodes that could not be asked: what only they know is not counted."""
     seconds_left: int = 0
     """At the present rate; 0 = unknown, or nothing to do."""
 
@@ -280,16 +285,6 @@ class CellStatus:
                     next_step=f"return or replace {', '.join(away)}",
                 )
             )
-        if self.repair.hopeless:
-            count = self.repair.hopeless
-            found.append(
-                HealthReason(
-                    code="VOLUMES_UNREADABLE",
-                    severity=Health.ERROR,
-                    summary=f"{count} slot{'s' if count != 1 else ''} cannot be rebuilt: too few of their volumes' disks are at hand",
-                    next_step="bring back the disks that are away; nothing is given up by itself",
-                )
-            )
         if not self.background_answers:
             found.append(
                 HealthReason(
@@ -303,20 +298,45 @@ class CellStatus:
                     else "it is replaced by itself; when this stays, see `background` lines of the log",
                 )
             )
-        if self.repair.failures:
-            found.append(
-                HealthReason(
-                    code="REPAIR_FAILED",
-                    severity=Health.WARN,
-                    summary=f"{self.repair.failures} rebuilds ended in an error since the process started",
-                    next_step="see the log for `repair.` events",
-                )
-            )
+        found += _repair_reasons(self.repair)
         return tuple(sorted(found, key=lambda reason: -reason.severity))
 
     def health(self) -> Health:
         """The worst of the reasons."""
         return max((reason.severity for reason in self.reasons()), default=Health.OK)
+
+
+def _repair_reasons(repair: RepairStatus) -> list[HealthReason]:
+    found = []
+    if repair.hopeless:
+        count = repair.hopeless
+        found.append(
+            HealthReason(
+                code="VOLUMES_UNREADABLE",
+                severity=Health.ERROR,
+                summary=f"{count} slot{'s' if count != 1 else ''} cannot be rebuilt: too few of their volumes' disks are at hand",
+                next_step="bring back the disks that are away; nothing is given up by itself",
+            )
+        )
+    if repair.unasked:
+        found.append(
+            HealthReason(
+                code="NODES_UNASKED",
+                severity=Health.WARN,
+                summary=f"repair cannot ask storage nodes {', '.join(repair.unasked)}: what only they know is not counted",
+                next_step="see why they do not answer; when they are gone they are left out by themselves",
+            )
+        )
+    if repair.failures:
+        found.append(
+            HealthReason(
+                code="REPAIR_FAILED",
+                severity=Health.WARN,
+                summary=f"{repair.failures} rebuilds ended in an error since the process started",
+                next_step="see the log for `repair.` events",
+            )
+        )
+    return found
 
 
 def _disk_reason(disk: DiskStatus) -> HealthReason | None:

@@ -78,6 +78,9 @@ class StorageSettings:
         8.0, number, "a disk so many times slower than its peers, for good, is left; 0 = never"
     )
     slow_floor: float = setting(0.05, duration, "a disk whose writes take less than this is never slow")
+    lost_after: float = setting(
+        600.0, duration, "a disk (in a cell also a node) away for so long is taken for lost: its fragments are rebuilt"
+    )
     repair_rate: int = setting(64 * MIB, size, "bytes a second repair may write")
     scrub_period: float = setting(
         14 * 86400.0, duration, "every closed fragment is read once in this time; 0 = only when asked"
@@ -97,6 +100,8 @@ class StorageSettings:
             found.append("storage.append_deadline: at least 50ms")
         if self.slow_factor and self.slow_factor < 2:
             found.append("storage.slow_factor: 0, or at least 2")
+        if self.lost_after < 1:
+            found.append("storage.lost_after: at least 1s")
         if self.repair_rate < MIB:
             found.append("storage.repair_rate: at least 1MiB")
         if self.scrub_rate < MIB:

@@ -95,5 +95,5 @@ def chosen(section: config_sections.StorageSettings, paths: tuple[str, ...], *, 
             deadline=section.append_deadline,
             slow=section.slowness(),
         ),
-        watch=WatchSettings(reserve=section.reserve),
+        watch=WatchSettings(reserve=section.reserve, lost_after=section.lost_after),
     )

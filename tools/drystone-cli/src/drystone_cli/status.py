@@ -194,6 +194,8 @@ def _repair(status: CellStatus) -> str:
         waiting = (
             f"{status.node.degraded_volumes} degraded volumes wait for a disk" if status.node.degraded_volumes else ""
         )
+        if repair.waiting:
+            waiting = f"{repair.waiting} slots wait for their disks, or for disks to rebuild on"
         return f"{waiting or 'nothing to do'}; {done}"
     left = f", about {span(repair.seconds_left)} left" if repair.seconds_left else ""
     danger = f"; {repair.endangered} volumes bear no further loss" if repair.endangered else ""

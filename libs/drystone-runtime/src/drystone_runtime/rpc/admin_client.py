@@ -192,6 +192,8 @@ def _repair(said: pb.Background) -> RepairStatus:
         failures=said.repair_failures,
         endangered=said.volumes_endangered,
         hopeless=said.slots_hopeless,
+        waiting=said.slots_waiting,
+        unasked=tuple(said.nodes_unasked),
         seconds_left=said.repair_seconds_left,
     )
 

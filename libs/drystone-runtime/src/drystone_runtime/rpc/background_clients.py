@@ -42,6 +42,8 @@ async def replication_status(channel: grpc.aio.Channel, *, timeout: float) -> tu
         failures=said.failures,
         endangered=said.volumes_endangered,
         hopeless=said.slots_hopeless,
+        waiting=said.slots_waiting,
+        unasked=tuple(said.nodes_unasked),
         seconds_left=said.seconds_left,
     )
     return repair, scrub_pass_value(said.scrub_pass)

@@ -154,6 +154,8 @@ def _background_message(status: CellStatus) -> pb.Background:
         slots_pending=repair.slots_pending,
         slots_repaired=repair.slots_repaired,
         slots_hopeless=repair.hopeless,
+        slots_waiting=repair.waiting,
+        nodes_unasked=repair.unasked,
         volumes_endangered=repair.endangered,
         bytes_pending=repair.bytes_pending,
         bytes_repaired=repair.bytes_repaired,

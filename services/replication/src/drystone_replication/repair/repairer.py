@@ -50,6 +50,10 @@ class RepairProgress:
     """Volumes that would lose bytes with the next loss."""
     hopeless: int = 0
     """Slots of volumes with fewer than k readable ones now."""
+    waiting: int = 0
+    """Slots that are missing or damaged and cannot be rebuilt now."""
+    unasked: tuple[str, ...] = ()
+    """Storage nodes that could not be asked for their wounds."""
     bytes_pending: int = 0
     bytes_repaired: int = 0
     failures: int = 0
@@ -58,7 +62,7 @@ class RepairProgress:
 
 
 class Repairer:
-    """Repairs the volumes of one node (standalone) or of the nodes a leader is given (one Repairer each)."""
+    """Repairs the volumes of one node (standalone), or of all nodes of a cell for as long as this process leads."""
 
     def __init__(
         self, *, node: RepairNode, clock: Clock, background: Background, settings: RepairSettings | None = None
@@ -94,6 +98,8 @@ class Repairer:
             failures=progress.failures,
             endangered=progress.volumes_endangered,
             hopeless=progress.hopeless,
+            waiting=progress.waiting,
+            unasked=progress.unasked,
             seconds_left=round(progress.seconds_left or 0),
         )
 
@@ -137,7 +143,7 @@ class Repairer:
 
     async def _look(self) -> list[Wound]:
         """All that may begin now; brings the progress up to date."""
-        found = list(await self._node.wounds())
+        found = await self._node.wounds()
         now = self._clock.monotonic()
         ready = order(found)
         waiting = [w for w in ready if (w.volume, w.slot) not in self._busy]
@@ -145,6 +151,7 @@ class Repairer:
         progress = self.progress
         progress.slots_pending = len(ready)
         progress.hopeless = len(found) - len(ready)
+        progress.waiting, progress.unasked = found.waiting, found.unasked
         progress.bytes_pending = sum(wound.size for wound in ready)
         progress.volumes_endangered = len({wound.volume for wound in ready if wound.spare == 0})
         if not ready:

@@ -56,6 +56,8 @@ class _Servicer(replication_pb2_grpc.ReplicationServiceServicer):
             bytes_pending=status.bytes_pending,
             volumes_endangered=status.endangered,
             slots_hopeless=status.hopeless,
+            slots_waiting=status.waiting,
+            nodes_unasked=status.unasked,
             seconds_left=status.seconds_left,
             scrub_pass=scrub_pass_message(self._scrub.status()),
         )

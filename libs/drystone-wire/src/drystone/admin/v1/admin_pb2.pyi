@@ -120,7 +120,7 @@ class Scrub(_message.Message):
     def __init__(self, volumes: _Optional[int] = ..., verified: _Optional[int] = ..., passes: _Optional[int] = ..., bytes_read: _Optional[int] = ..., slots_damaged: _Optional[int] = ..., stripes_incomplete: _Optional[int] = ...) -> None: ...
 
 class Background(_message.Message):
-    __slots__ = ("repair_running", "slots_pending", "slots_repaired", "bytes_repaired", "bytes_freed", "repair_failures", "bytes_pending", "volumes_endangered", "slots_hopeless", "repair_seconds_left", "reclaim_running", "reclaim_passes", "volumes_freed", "stripes_freed", "stripes_waiting", "reclaim_failures", "answers")
+    __slots__ = ("repair_running", "slots_pending", "slots_repaired", "bytes_repaired", "bytes_freed", "repair_failures", "bytes_pending", "volumes_endangered", "slots_hopeless", "repair_seconds_left", "reclaim_running", "reclaim_passes", "volumes_freed", "stripes_freed", "stripes_waiting", "reclaim_failures", "answers", "slots_waiting", "nodes_unasked")
     REPAIR_RUNNING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_PENDING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_REPAIRED_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +138,8 @@ class Background(_message.Message):
     STRIPES_WAITING_FIELD_NUMBER: _ClassVar[int]
     RECLAIM_FAILURES_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_WAITING_FIELD_NUMBER: _ClassVar[int]
+    NODES_UNASKED_FIELD_NUMBER: _ClassVar[int]
     repair_running: bool
     slots_pending: int
     slots_repaired: int
@@ -155,7 +157,9 @@ class Background(_message.Message):
     stripes_waiting: int
     reclaim_failures: int
     answers: bool
-    def __init__(self, repair_running: _Optional[bool] = ..., slots_pending: _Optional[int] = ..., slots_repaired: _Optional[int] = ..., bytes_repaired: _Optional[int] = ..., bytes_freed: _Optional[int] = ..., repair_failures: _Optional[int] = ..., bytes_pending: _Optional[int] = ..., volumes_endangered: _Optional[int] = ..., slots_hopeless: _Optional[int] = ..., repair_seconds_left: _Optional[int] = ..., reclaim_running: _Optional[bool] = ..., reclaim_passes: _Optional[int] = ..., volumes_freed: _Optional[int] = ..., stripes_freed: _Optional[int] = ..., stripes_waiting: _Optional[int] = ..., reclaim_failures: _Optional[int] = ..., answers: _Optional[bool] = ...) -> None: ...
+    slots_waiting: int
+    nodes_unasked: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, repair_running: _Optional[bool] = ..., slots_pending: _Optional[int] = ..., slots_repaired: _Optional[int] = ..., bytes_repaired: _Optional[int] = ..., bytes_freed: _Optional[int] = ..., repair_failures: _Optional[int] = ..., bytes_pending: _Optional[int] = ..., volumes_endangered: _Optional[int] = ..., slots_hopeless: _Optional[int] = ..., repair_seconds_left: _Optional[int] = ..., reclaim_running: _Optional[bool] = ..., reclaim_passes: _Optional[int] = ..., volumes_freed: _Optional[int] = ..., stripes_freed: _Optional[int] = ..., stripes_waiting: _Optional[int] = ..., reclaim_failures: _Optional[int] = ..., answers: _Optional[bool] = ..., slots_waiting: _Optional[int] = ..., nodes_unasked: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Gateway(_message.Message):
     __slots__ = ("connections", "requests_now", "connections_total", "requests", "answers_4xx", "answers_5xx", "answers_503", "bytes_in", "bytes_out", "refused_connections", "refused_requests", "refused_bodies", "refused_heads", "slow_clients", "broken_answers", "failures")

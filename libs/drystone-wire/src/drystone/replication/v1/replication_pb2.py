@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from drystone.common.v1 import scrub_pb2 as drystone_dot_common_dot_v1_dot_scrub__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)drystone/replication/v1/replication.proto\x12\x17\x64rystone.replication.v1\x1a\x1e\x64rystone/common/v1/scrub.proto\"\x12\n\x10GetStatusRequest\"\x91\x02\n\x11GetStatusResponse\x12\x0f\n\x07running\x18\x01 \x01(\x08\x12\x15\n\rslots_pending\x18\x02 \x01(\x04\x12\x16\n\x0eslots_repaired\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_repaired\x18\x04 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\x04\x12\x15\n\rbytes_pending\x18\x06 \x01(\x04\x12\x1a\n\x12volumes_endangered\x18\x07 \x01(\x04\x12\x16\n\x0eslots_hopeless\x18\x08 \x01(\x04\x12\x14\n\x0cseconds_left\x18\t \x01(\x04\x12\x31\n\nscrub_pass\x18\n \x01(\x0b\x32\x1d.drystone.common.v1.ScrubPass\"!\n\x11StartScrubRequest\x12\x0c\n\x04\x61new\x18\x01 \x01(\x08\"#\n\x12StartScrubResponse\x12\r\n\x05\x62\x65gan\x18\x01 \x01(\x08\x32\xdf\x01\n\x12ReplicationService\x12\x62\n\tGetStatus\x12).drystone.replication.v1.GetStatusRequest\x1a*.drystone.replication.v1.GetStatusResponse\x12\x65\n\nStartScrub\x12*.drystone.replication.v1.StartScrubRequest\x1a+.drystone.replication.v1.StartScrubResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)drystone/replication/v1/replication.proto\x12\x17\x64rystone.replication.v1\x1a\x1e\x64rystone/common/v1/scrub.proto\"\x12\n\x10GetStatusRequest\"\xbf\x02\n\x11GetStatusResponse\x12\x0f\n\x07running\x18\x01 \x01(\x08\x12\x15\n\rslots_pending\x18\x02 \x01(\x04\x12\x16\n\x0eslots_repaired\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_repaired\x18\x04 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\x04\x12\x15\n\rbytes_pending\x18\x06 \x01(\x04\x12\x1a\n\x12volumes_endangered\x18\x07 \x01(\x04\x12\x16\n\x0eslots_hopeless\x18\x08 \x01(\x04\x12\x14\n\x0cseconds_left\x18\t \x01(\x04\x12\x31\n\nscrub_pass\x18\n \x01(\x0b\x32\x1d.drystone.common.v1.ScrubPass\x12\x15\n\rslots_waiting\x18\x0b \x01(\x04\x12\x15\n\rnodes_unasked\x18\x0c \x03(\t\"!\n\x11StartScrubRequest\x12\x0c\n\x04\x61new\x18\x01 \x01(\x08\"#\n\x12StartScrubResponse\x12\r\n\x05\x62\x65gan\x18\x01 \x01(\x08\x32\xdf\x01\n\x12ReplicationService\x12\x62\n\tGetStatus\x12).drystone.replication.v1.GetStatusRequest\x1a*.drystone.replication.v1.GetStatusResponse\x12\x65\n\nStartScrub\x12*.drystone.replication.v1.StartScrubRequest\x1a+.drystone.replication.v1.StartScrubResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST']._serialized_start=102
   _globals['_GETSTATUSREQUEST']._serialized_end=120
   _globals['_GETSTATUSRESPONSE']._serialized_start=123
-  _globals['_GETSTATUSRESPONSE']._serialized_end=396
-  _globals['_STARTSCRUBREQUEST']._serialized_start=398
-  _globals['_STARTSCRUBREQUEST']._serialized_end=431
-  _globals['_STARTSCRUBRESPONSE']._serialized_start=433
-  _globals['_STARTSCRUBRESPONSE']._serialized_end=468
-  _globals['_REPLICATIONSERVICE']._serialized_start=471
-  _globals['_REPLICATIONSERVICE']._serialized_end=694
+  _globals['_GETSTATUSRESPONSE']._serialized_end=442
+  _globals['_STARTSCRUBREQUEST']._serialized_start=444
+  _globals['_STARTSCRUBREQUEST']._serialized_end=477
+  _globals['_STARTSCRUBRESPONSE']._serialized_start=479
+  _globals['_STARTSCRUBRESPONSE']._serialized_end=514
+  _globals['_REPLICATIONSERVICE']._serialized_start=517
+  _globals['_REPLICATIONSERVICE']._serialized_end=740
 # @@protoc_insertion_point(module_scope)
