@@ -5,10 +5,11 @@ import pytest
 
 from drystone_testing.cassandra_cell import CassandraHarness
 from drystone_testing.cassandra_node import CassandraNode
+from drystone_testing.contracts.moving_ranges import MovingRangesContract
 from drystone_testing.contracts.tablet_storage import TabletStorageContract
 
 
-class TestCassandra(TabletStorageContract):
+class TestCassandra(TabletStorageContract, MovingRangesContract):
     """With the settings of a production cell, one replica excepted."""
 
     @pytest.fixture
@@ -16,7 +17,7 @@ class TestCassandra(TabletStorageContract):
         return CassandraHarness(node)
 
 
-class TestCassandraWithTinyPages(TabletStorageContract):
+class TestCassandraWithTinyPages(TabletStorageContract, MovingRangesContract):
     """Every bulk read, scan and look at the feed takes many statements."""
 
     @pytest.fixture

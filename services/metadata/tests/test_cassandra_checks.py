@@ -11,6 +11,7 @@ from cassandra.protocol import ErrorMessage, OverloadedErrorMessage, ServerError
 
 from drystone_core.check import InvariantViolation
 from drystone_core.errors import Unavailable
+from drystone_core.formats.row_keys import BUCKET, CURRENT, VERSION
 from drystone_metadata.store.cassandra import CassandraSettings
 from drystone_metadata.store.cassandra.outcomes import FAILURES, refused, unavailable
 from drystone_metadata.store.cassandra.server_checks import check_replication, check_server, choose_home, parse_size
@@ -160,9 +161,12 @@ def test_tablet_ids_map_to_partitions_one_to_one() -> None:
 
 def test_a_tablet_whose_keys_moved_refuses_everything() -> None:
     """R7: also when it had no bounds."""
-    state = TabletState(phase=TabletPhase.SPLIT)
-    with pytest.raises(KeyOutOfRange):
-        check_keys(state, [])
-    with pytest.raises(KeyOutOfRange):
-        check_span(state, RowKey(1, b""), RowKey(2, b""))
-    check_span(TabletState(low=b"a"), RowKey(2, b""), RowKey(1, b""))
+    for phase in (TabletPhase.CLOSED, TabletPhase.FILLING):
+        state = TabletState(phase=phase)
+        with pytest.raises(KeyOutOfRange):
+            check_keys(state, [RowKey(CURRENT, b"a")])
+        with pytest.raises(KeyOutOfRange):
+            check_span(state, RowKey(CURRENT, b""), RowKey(VERSION, b""))
+        check_keys(state, [RowKey(BUCKET, b"a")])
+        check_span(state, RowKey(BUCKET, b""), RowKey(BUCKET + 1, b""))
+    check_span(TabletState(low=b"a"), RowKey(VERSION, b""), RowKey(CURRENT, b""))

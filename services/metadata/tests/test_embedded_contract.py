@@ -7,10 +7,11 @@ from pathlib import Path
 import apsw
 import pytest
 
+from drystone_core.errors import ErrorCode, Refused
 from drystone_core.ids import DiskId
 from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
 from drystone_metadata.store.embedded.database import VFS, load_checksum_vfs
-from drystone_metadata.store.ports import RowKey
+from drystone_metadata.store.ports import CELL_TABLET, Fill, RowKey, TabletId, TabletPhase
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.disks import RealDisk
 from drystone_runtime.entropy import SystemEntropy
@@ -121,3 +122,22 @@ def test_checksum_vfs_is_not_the_default_for_others() -> None:
     """Loading the checksum VFS leaves SQLite's default as it was."""
     load_checksum_vfs()
     assert VFS in apsw.vfs_names() and apsw.vfs_names()[0] != VFS
+
+
+async def test_embedded_cell_refuses_to_be_split(tmp_path: Path) -> None:
+    """It says that it has one tablet, before anything is changed."""
+    harness = DirectoryHarness(tmp_path, EmbeddedSettings())
+    storage = await harness.start()
+    await storage.create(CELL_TABLET, low=b"", high=b"", generation=1)
+    state = await storage.take_over(CELL_TABLET)
+    for call in (
+        storage.create(TabletId(b"child"), low=b"m", high=b"", generation=1, phase=TabletPhase.FILLING),
+        storage.fill(CELL_TABLET, state, Fill(batch_id=b"f" * 16)),
+        storage.reshape(CELL_TABLET, state, state),
+        storage.clear(CELL_TABLET, state),
+    ):
+        with pytest.raises(Refused) as refused:
+            await call
+        assert refused.value.code is ErrorCode.NOT_IMPLEMENTED and "one tablet" in refused.value.message
+    assert await storage.state(CELL_TABLET) == state
+    await harness.stop()

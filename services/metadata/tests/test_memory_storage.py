@@ -5,6 +5,7 @@ import pytest
 
 from drystone_metadata.store.memory import Fault, MemoryStorage, MemoryTablets
 from drystone_metadata.store.ports import CELL_TABLET, Committed, RowKey
+from drystone_testing.contracts.moving_ranges import MovingRangesContract
 from drystone_testing.contracts.tablet_storage import TabletStorageContract, owner, row
 
 
@@ -33,8 +34,8 @@ class MemoryHarness:
         return True
 
 
-class TestMemoryStorage(TabletStorageContract):
-    """The contract over memory."""
+class TestMemoryStorage(TabletStorageContract, MovingRangesContract):
+    """The contracts over memory."""
 
     @pytest.fixture
     def harness(self) -> MemoryHarness:

@@ -14,8 +14,10 @@ from drystone_metadata.store.ports import (
     Committed,
     Expected,
     FeedRow,
+    Fill,
     RowKey,
     TabletId,
+    TabletPhase,
     TabletState,
     TabletStorage,
 )
@@ -51,8 +53,19 @@ class ApartStorage:
         """What the tablet is called below."""
         return TabletId(self.prefix + tablet)
 
-    async def create(self, tablet: TabletId, *, low: bytes, high: bytes, generation: int) -> None:
-        await self.storage.create(self.name(tablet), low=low, high=high, generation=generation)
+    async def create(
+        self,
+        tablet: TabletId,
+        *,
+        low: bytes,
+        high: bytes,
+        generation: int,
+        phase: TabletPhase = TabletPhase.OPEN,
+        child: TabletId = TabletId(b""),  # noqa: B008 - bytes
+    ) -> None:
+        await self.storage.create(
+            self.name(tablet), low=low, high=high, generation=generation, phase=phase, child=child
+        )
 
     async def drop(self, tablet: TabletId) -> None:
         await self.storage.drop(self.name(tablet))
@@ -65,6 +78,15 @@ class ApartStorage:
 
     async def commit(self, tablet: TabletId, expected: Expected, batch: Batch) -> Committed:
         return await self.storage.commit(self.name(tablet), expected, batch)
+
+    async def fill(self, tablet: TabletId, expected: TabletState, fill: Fill) -> Committed:
+        return await self.storage.fill(self.name(tablet), expected, fill)
+
+    async def reshape(self, tablet: TabletId, expected: TabletState, to: TabletState) -> Committed:
+        return await self.storage.reshape(self.name(tablet), expected, to)
+
+    async def clear(self, tablet: TabletId, expected: TabletState) -> Committed:
+        return await self.storage.clear(self.name(tablet), expected)
 
     async def read(self, tablet: TabletId, keys: Sequence[RowKey]) -> list[bytes | None]:
         return await self.storage.read(self.name(tablet), keys)

@@ -16,6 +16,7 @@ from typing import Protocol
 import pytest
 
 from drystone_core.errors import Damaged, ErrorCode, Refused
+from drystone_core.formats.row_keys import BUCKET, CURRENT, VERSION
 from drystone_core.formats.rowseal import seal, unseal
 from drystone_metadata.store.ports import (
     CELL_TABLET,
@@ -371,28 +372,43 @@ class TabletStorageContract:
         tablet = TabletId(b"middle")
         await storage.create(tablet, low=b"g", high=b"p", generation=1)
         writer = Writer(storage, await storage.take_over(tablet), tablet)
-        inside = [row(kind, key) for kind in (1, 2) for key in (b"g", b"o\xff")]
+        inside = [row(kind, key) for kind in (CURRENT, VERSION) for key in (b"g", b"o\xff")]
         assert await writer.put(*inside) is Committed.COMMITTED
         assert await storage.read(tablet, [key for key, _ in inside]) == [value for _, value in inside]
-        assert await storage.scan(tablet, RowKey(1, b"g"), RowKey(1, b"p"), 9) == inside[:2]
-        assert await storage.scan(tablet, RowKey(2, b"h"), RowKey(2, b"h", b"x"), 9) == []
+        assert await storage.scan(tablet, RowKey(CURRENT, b"g"), RowKey(CURRENT, b"p"), 9) == inside[:2]
+        assert await storage.scan(tablet, RowKey(VERSION, b"h"), RowKey(VERSION, b"h", b"x"), 9) == []
         for beyond in (b"", b"f\xff", b"p", b"p\x00", b"z"):
             with pytest.raises(KeyOutOfRange):
-                await storage.read(tablet, [RowKey(1, b"h"), RowKey(1, beyond)])
+                await storage.read(tablet, [RowKey(CURRENT, b"h"), RowKey(CURRENT, beyond)])
             with pytest.raises(KeyOutOfRange):
-                await writer.put(row(1, b"h"), row(1, beyond))
+                await writer.put(row(CURRENT, b"h"), row(CURRENT, beyond))
             with pytest.raises(KeyOutOfRange):
-                await writer.put(row(1, b"h"), deletes=(RowKey(1, beyond),))
+                await writer.put(row(CURRENT, b"h"), deletes=(RowKey(CURRENT, beyond),))
         for start, end in (
-            (RowKey(1, b"f"), RowKey(1, b"h")),
-            (RowKey(1, b"h"), RowKey(1, b"p", b"x")),
-            (RowKey(1, b"h"), RowKey(1, b"q")),
-            (RowKey(1, b"h"), RowKey(2, b"")),
-            (RowKey(1, b"h"), RowKey(2, b"i")),
+            (RowKey(CURRENT, b"f"), RowKey(CURRENT, b"h")),
+            (RowKey(CURRENT, b"h"), RowKey(CURRENT, b"p", b"x")),
+            (RowKey(CURRENT, b"h"), RowKey(CURRENT, b"q")),
+            (RowKey(CURRENT, b"h"), RowKey(VERSION, b"")),
+            (RowKey(CURRENT, b"h"), RowKey(VERSION, b"i")),
+            (RowKey(BUCKET, b"h"), RowKey(VERSION, b"i")),
         ):
             with pytest.raises(KeyOutOfRange):
                 await storage.scan(tablet, start, end, 9)
         assert (await storage.state(tablet)).head == 1
+
+    async def test_rows_that_are_no_objects_have_no_range(
+        self, harness: StorageHarness, storage: TabletStorage
+    ) -> None:
+        """Bucket rows stand in any tablet, whatever its range."""
+        if not harness.many_tablets:
+            pytest.skip("this storage has one tablet")
+        tablet = TabletId(b"middle")
+        await storage.create(tablet, low=b"g", high=b"p", generation=1)
+        writer = Writer(storage, await storage.take_over(tablet), tablet)
+        rows = [row(BUCKET, b"a"), row(BUCKET, b"z")]
+        assert await writer.put(*rows) is Committed.COMMITTED
+        assert await storage.read(tablet, [key for key, _ in rows]) == [value for _, value in rows]
+        assert await storage.scan(tablet, RowKey(BUCKET, b""), RowKey(BUCKET + 1, b""), 9) == rows
 
     async def test_tablets_are_independent(self, harness: StorageHarness, storage: TabletStorage) -> None:
         """Rows, heads and feeds of one tablet are not another's; a dropped tablet is gone."""

@@ -13,19 +13,21 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from drystone_core.check import check
-from drystone_core.errors import ErrorCode, Refused, Unavailable
+from drystone_core.errors import Unavailable
 from drystone_core.ports import Clock
 from drystone_metadata.store.ports import (
     Batch,
     Committed,
     Expected,
     FeedRow,
+    Fill,
     RowKey,
     TabletId,
     TabletPhase,
     TabletState,
+    UnknownTablet,
 )
-from drystone_metadata.store.ranges import check_keys, check_span
+from drystone_metadata.store.ranges import check_keys, check_span, holds
 
 
 class Fault(StrEnum):
@@ -43,7 +45,8 @@ class Fault(StrEnum):
 
 
 FaultPlan = Callable[[str], Fault]
-"""Asked at each call with its name: commit, state, read, scan, feed, take_over."""
+"""Asked at each call with its name: commit, state, read, scan, feed, take_over, create, drop, fill, reshape, clear."""
+NO_TABLET = TabletId(b"")
 
 
 @dataclass(slots=True, eq=False)
@@ -75,12 +78,31 @@ class MemoryTablet:
         )
         self.feed.append(FeedRow(head, batch.batch_id, batch.feed))
 
+    def take(self, fill: Fill) -> None:
+        """The effect of a fill."""
+        for key in fill.deletes:
+            self.rows.pop(key, None)
+        self.rows.update(fill.puts)
+        self.order = sorted(self.rows)
+        known = {entry.seq: entry for entry in [*self.feed, *fill.feed]}
+        self.feed = [known[sequence] for sequence in sorted(known)]
+        self.state = replace(self.state, head=self.state.head + 1, batch_id=fill.batch_id)
+
+    def clear(self) -> None:
+        """Forget what is outside the range."""
+        self.rows = {key: value for key, value in self.rows.items() if holds(self.state, key)}
+        self.order = sorted(self.rows)
+
 
 @dataclass(slots=True, eq=False)
 class MemoryTablets:
     """The persistent part: hand it to a new MemoryStorage after a "crash"."""
 
     tablets: dict[TabletId, MemoryTablet] = field(default_factory=dict)
+
+
+def _condition(state: TabletState) -> tuple[int, int, int, TabletPhase]:
+    return state.head, state.epoch, state.generation, state.phase
 
 
 def no_faults(_call: str) -> Fault:
@@ -105,11 +127,23 @@ class MemoryStorage:
         self._clock = clock
         self._delay = delay
 
-    async def create(self, tablet: TabletId, *, low: bytes, high: bytes, generation: int) -> None:
+    async def create(
+        self,
+        tablet: TabletId,
+        *,
+        low: bytes,
+        high: bytes,
+        generation: int,
+        phase: TabletPhase = TabletPhase.OPEN,
+        child: TabletId = NO_TABLET,
+    ) -> None:
+        self._may_fail("create")
         if tablet not in self._tablets:
-            self._tablets[tablet] = MemoryTablet(TabletState(generation=generation, low=low, high=high))
+            state = TabletState(generation=generation, low=low, high=high, phase=phase, child=child)
+            self._tablets[tablet] = MemoryTablet(state)
 
     async def drop(self, tablet: TabletId) -> None:
+        self._may_fail("drop")
         self._tablets.pop(tablet, None)
 
     async def state(self, tablet: TabletId) -> TabletState:
@@ -141,6 +175,39 @@ class MemoryStorage:
         found.apply(batch)
         return Committed.UNKNOWN if fault is Fault.UNKNOWN_AFTER else Committed.COMMITTED
 
+    async def fill(self, tablet: TabletId, expected: TabletState, fill: Fill) -> Committed:
+        found = self._find(tablet)
+        return await self._change("fill", found, expected, lambda: found.take(fill))
+
+    async def reshape(self, tablet: TabletId, expected: TabletState, to: TabletState) -> Committed:
+        found = self._find(tablet)
+        check(to.epoch == expected.epoch + 1, "a new shape is a new epoch")
+
+        def become() -> None:
+            found.state = to
+
+        return await self._change("reshape", found, expected, become)
+
+    async def clear(self, tablet: TabletId, expected: TabletState) -> Committed:
+        found = self._find(tablet)
+        seen = replace(expected, head=found.state.head, generation=found.state.generation)
+        return await self._change("clear", found, seen, found.clear)
+
+    async def _change(
+        self, call: str, found: MemoryTablet, expected: TabletState, effect: Callable[[], None]
+    ) -> Committed:
+        fault = self._faults(call)
+        if fault is Fault.UNAVAILABLE:
+            raise Unavailable("ordered by the test")
+        if self._delay is not None and self._clock is not None:
+            await self._clock.sleep(self._delay())
+        if fault is Fault.STALE or _condition(found.state) != _condition(expected):
+            return Committed.STALE
+        if fault is Fault.UNKNOWN_BEFORE:
+            return Committed.UNKNOWN
+        effect()
+        return Committed.UNKNOWN if fault is Fault.UNKNOWN_AFTER else Committed.COMMITTED
+
     async def read(self, tablet: TabletId, keys: Sequence[RowKey]) -> list[bytes | None]:
         self._may_fail("read")
         found = self._find(tablet)
@@ -166,7 +233,7 @@ class MemoryStorage:
     def _find(self, tablet: TabletId) -> MemoryTablet:
         found = self._tablets.get(tablet)
         if found is None:
-            raise Refused(ErrorCode.NO_SUCH_BUCKET, "unknown tablet")
+            raise UnknownTablet
         return found
 
     def _may_fail(self, call: str) -> None:

@@ -4,6 +4,9 @@
 Rows of one tablet are ordered by (kind, key, seq), bytewise. A commit is atomic, durable and conditional on the tablet's
 state; it carries the row changes of many mutations and one feed record. Real forms: embedded (members of journal + SQLite),
 Cassandra (a tablet is a partition); and an in-memory form of many tablets for tests and the simulator. One contract suite.
+
+The tablets of a cell cut the object addresses into ranges, each tablet's `child` being its neighbour to the right; how ranges
+move is made of three calls (`fill`, `reshape`, `clear`) and decided above (drystone_metadata.tablets).
 """
 
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, NewType, Protocol
 
-from drystone_core.errors import Stale
+from drystone_core.errors import ErrorCode, Refused, Stale
 
 TabletId = NewType("TabletId", bytes)
 """Up to 32 bytes; the embedded cell has exactly one, CELL_TABLET."""
@@ -30,9 +33,13 @@ class RowKey(NamedTuple):
 
 
 class TabletPhase(StrEnum):
+    """Only an open tablet serves object rows and takes commits."""
+
     OPEN = "open"
+    FILLING = "filling"
+    """Being copied to; becomes open when the tablet to its left has given up its range."""
     CLOSED = "closed"
-    SPLIT = "split"
+    """Being copied from, to the tablet that `note` names, or moved there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +57,12 @@ class TabletState:
     """Bucket generation (R2)."""
     phase: TabletPhase = TabletPhase.OPEN
     low: bytes = b""
-    """Keys k with low <= k < high; high empty = no end."""
+    """Object rows of keys k with low <= k < high; high empty = no end. Rows of other kinds have no range."""
     high: bytes = b""
     child: TabletId = TabletId(b"")
+    """The tablet whose low is this one's high; empty = none."""
+    note: bytes = b""
+    """What is being done with ranges here (drystone_metadata.tablets.notes); opaque to storages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +99,28 @@ class Committed(StrEnum):
     """It may or may not have happened: `state()` must settle it before anything else is decided."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """Rows brought from another tablet, whatever the range of this one. Not a commit: there is no record of it in the feed."""
+
+    batch_id: bytes
+    """16 random bytes."""
+    puts: Sequence[tuple[RowKey, bytes]] = field(default_factory=tuple)
+    deletes: Sequence[RowKey] = field(default_factory=tuple)
+    """Deletes apply before puts."""
+    feed: Sequence["FeedRow"] = field(default_factory=tuple)
+    """Records as they stood in the other tablet, with its sequences."""
+
+
 class KeyOutOfRange(Stale):
     """The tablet does not hold what was asked for (R7): the caller's map of tablets is old."""
+
+
+class UnknownTablet(Refused):
+    """There is no such tablet (any more)."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.NO_SUCH_BUCKET, "unknown tablet")
 
 
 class FeedRow(NamedTuple):
@@ -99,12 +129,34 @@ class FeedRow(NamedTuple):
     record: bytes
 
 
-class TabletStorage(Protocol):
-    """All methods raise Unavailable when too few members/replicas answer, and FileNotFoundError-free KeyError never:
-    an unknown tablet is Refused(NO_SUCH_BUCKET). What lies outside the tablet's range is KeyOutOfRange (ranges.py)."""
+class RowReader(Protocol):
+    """Where rows are read."""
 
-    async def create(self, tablet: TabletId, *, low: bytes, high: bytes, generation: int) -> None:
-        """A new open tablet with head 0; idempotent."""
+    async def read(self, tablet: TabletId, keys: Sequence[RowKey]) -> list[bytes | None]:
+        """Many rows at once; verified (a row whose CRC fails raises Damaged, it never reads as absent)."""
+        ...
+
+    async def scan(self, tablet: TabletId, start: RowKey, end: RowKey, limit: int) -> list[tuple[RowKey, bytes]]:
+        """Rows with start <= row < end in order, at most `limit`."""
+        ...
+
+
+class TabletStorage(RowReader, Protocol):
+    """All methods raise Unavailable when too few members/replicas answer, and FileNotFoundError-free KeyError never:
+    an unknown tablet is UnknownTablet. What lies outside the tablet's range, and any object row of a tablet that is not
+    open, is KeyOutOfRange (ranges.py)."""
+
+    async def create(
+        self,
+        tablet: TabletId,
+        *,
+        low: bytes,
+        high: bytes,
+        generation: int,
+        phase: TabletPhase = TabletPhase.OPEN,
+        child: TabletId = TabletId(b""),
+    ) -> None:
+        """A new tablet with head 0; idempotent."""
         ...
 
     async def drop(self, tablet: TabletId) -> None: ...
@@ -118,15 +170,21 @@ class TabletStorage(Protocol):
         ...
 
     async def commit(self, tablet: TabletId, expected: Expected, batch: Batch) -> Committed:
-        """Atomic and durable when COMMITTED."""
+        """Atomic and durable when COMMITTED. Only in an open tablet."""
         ...
 
-    async def read(self, tablet: TabletId, keys: Sequence[RowKey]) -> list[bytes | None]:
-        """Many rows at once; verified (a row whose CRC fails raises Damaged, it never reads as absent)."""
+    async def fill(self, tablet: TabletId, expected: TabletState, fill: Fill) -> Committed:
+        """Atomic and durable when COMMITTED, in a tablet whose head, epoch, generation and phase are as expected; raises the
+        head by one. The rows are not looked at by readers of the tablet as long as they are outside its range."""
         ...
 
-    async def scan(self, tablet: TabletId, start: RowKey, end: RowKey, limit: int) -> list[tuple[RowKey, bytes]]:
-        """Rows with start <= row < end in order, at most `limit`."""
+    async def reshape(self, tablet: TabletId, expected: TabletState, to: TabletState) -> Committed:
+        """All statics become `to` (whose epoch is expected.epoch + 1) when head, epoch, generation and phase are as expected.
+        An unknown one may still happen until the epoch was raised."""
+        ...
+
+    async def clear(self, tablet: TabletId, expected: TabletState) -> Committed:
+        """Remove all object rows outside the range, when epoch and phase are as expected; may be repeated."""
         ...
 
     async def feed(self, tablet: TabletId, after: int, limit: int) -> list[FeedRow]:

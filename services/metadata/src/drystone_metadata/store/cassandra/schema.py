@@ -48,7 +48,8 @@ class Migration:
     statements: tuple[str, ...]
 
 
-MIGRATIONS = (Migration("tablets", (_TABLETS,)),)
+_NOTES = "ALTER TABLE {keyspace}.tablets ADD IF NOT EXISTS note blob static"
+MIGRATIONS = (Migration("tablets", (_TABLETS,)), Migration("notes of tablets", (_NOTES,)))
 VERSION = len(MIGRATIONS)
 """The schema this release works with."""
 

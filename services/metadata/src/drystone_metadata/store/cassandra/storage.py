@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from cassandra.query import Statement
 
+from drystone_core.check import check
 from drystone_core.errors import Damaged, DrystoneError, ErrorCode, Refused, Unavailable
 from drystone_core.formats.rowseal import intact
 from drystone_metadata.store.cassandra.outcomes import FAILURES, refused, unavailable
@@ -33,14 +34,17 @@ from drystone_metadata.store.ports import (
     Committed,
     Expected,
     FeedRow,
+    Fill,
     RowKey,
     TabletId,
     TabletPhase,
     TabletState,
+    UnknownTablet,
 )
 from drystone_metadata.store.ranges import check_keys, check_span
 
 _ATTEMPTS = 8
+_NO_TABLET = TabletId(b"")
 _RESTLESS = "the tablet changes its owner too fast to be read"
 
 
@@ -58,8 +62,18 @@ class CassandraStorage:
 
     # Changes
 
-    async def create(self, tablet: TabletId, *, low: bytes, high: bytes, generation: int) -> None:
-        await self._lwt(self._statements.create.bind((*partition(tablet), generation, low, high)))
+    async def create(
+        self,
+        tablet: TabletId,
+        *,
+        low: bytes,
+        high: bytes,
+        generation: int,
+        phase: TabletPhase = TabletPhase.OPEN,
+        child: TabletId = _NO_TABLET,
+    ) -> None:
+        statics = (generation, low, high, phase.value, child)
+        await self._lwt(self._statements.create.bind((*partition(tablet), *statics)))
 
     async def drop(self, tablet: TabletId) -> None:
         await self._lwt(self._statements.drop_tablet(tablet))
@@ -79,18 +93,28 @@ class CassandraStorage:
         raise Unavailable("too many processes take the tablet over at once")
 
     async def commit(self, tablet: TabletId, expected: Expected, batch: Batch) -> Committed:
-        size = batch_size(tablet, batch)
-        if size > self._most_bytes:
-            raise Refused(
-                ErrorCode.INVALID_REQUEST,
-                f"a commit of {size} bytes is more than Cassandra takes ({self._most_bytes}): raise max_mutation_size and"
-                " native_transport_max_message_size there, or commit less at once",
-            )
+        self._check_size(batch_size(tablet, batch))
         known = await self._known(tablet, expected.epoch)
         if known.epoch == expected.epoch:
             check_keys(known, batch.deletes)
             check_keys(known, [key for key, _ in batch.puts])
         statement = self._statements.commit(tablet, expected, batch)
+        return await self._condition(statement, (expected.head + 1, expected.epoch, batch.batch_id))
+
+    async def fill(self, tablet: TabletId, expected: TabletState, fill: Fill) -> Committed:
+        self._check_size(batch_size(tablet, fill))
+        statement = self._statements.filling(tablet, expected, fill)
+        return await self._condition(statement, (expected.head + 1, expected.epoch, fill.batch_id))
+
+    async def reshape(self, tablet: TabletId, expected: TabletState, to: TabletState) -> Committed:
+        check(to.epoch == expected.epoch + 1, "a new shape is a new epoch")
+        return await self._condition(self._statements.reshaping(tablet, expected, to), None)
+
+    async def clear(self, tablet: TabletId, expected: TabletState) -> Committed:
+        return await self._condition(self._statements.clearing(tablet, expected), None)
+
+    async def _condition(self, statement: Statement, ours: tuple[int, int, bytes] | None) -> Committed:
+        """Send something conditional; `ours`: the (head, epoch, batch id) which a refusal shows when it went in after all."""
         try:
             ((applied, *found),) = await self._cql.run(statement, COMMIT)
         except FAILURES as failure:
@@ -101,11 +125,19 @@ class CassandraStorage:
             return Committed.COMMITTED
         if not found:
             self._unknown_tablet()
+        if ours is None:
+            return Committed.STALE
         # The row as it stands: bucket_id, tablet_id, kind, key, seq, then what the condition names.
-        head, epoch, _generation, _phase, batch_id = found[5:]
-        if (head, epoch, batch_id) == (expected.head + 1, expected.epoch, batch.batch_id):
-            return Committed.COMMITTED
-        return Committed.STALE
+        head, epoch, _generation, _phase, batch_id = found[-5:]
+        return Committed.COMMITTED if (head, epoch, batch_id) == ours else Committed.STALE
+
+    def _check_size(self, size: int) -> None:
+        if size > self._most_bytes:
+            raise Refused(
+                ErrorCode.INVALID_REQUEST,
+                f"a commit of {size} bytes is more than Cassandra takes ({self._most_bytes}): raise max_mutation_size and"
+                " native_transport_max_message_size there, or commit less at once",
+            )
 
     async def trim_feed(self, tablet: TabletId, before: int) -> None:
         await self._lwt(self._statements.trim_feed(tablet, before), must_exist=True)
@@ -227,7 +259,7 @@ class CassandraStorage:
             raise unavailable(failure) from failure
         if not rows:
             self._unknown_tablet()
-        head, epoch, batch_id, floor_us, generation, low, high, phase, child, _kind = rows[0]
+        head, epoch, batch_id, floor_us, generation, low, high, phase, child, note, _kind = rows[0]
         state = TabletState(
             head=head,
             epoch=epoch,
@@ -238,6 +270,7 @@ class CassandraStorage:
             low=low,
             high=high,
             child=TabletId(child),
+            note=note or b"",
         )
         ranges = self._ranges
         if tablet not in ranges and len(ranges) >= self._settings.known_tablets:
@@ -247,7 +280,7 @@ class CassandraStorage:
 
     @staticmethod
     def _unknown_tablet() -> NoReturn:
-        raise Refused(ErrorCode.NO_SUCH_BUCKET, "unknown tablet")
+        raise UnknownTablet
 
 
 def _first(errors: BaseExceptionGroup[DrystoneError]) -> DrystoneError:

@@ -43,11 +43,15 @@ from drystone_metadata.store.ports import (
     Committed,
     Expected,
     FeedRow,
+    Fill,
     RowKey,
     TabletId,
     TabletPhase,
     TabletState,
+    UnknownTablet,
 )
+
+_NO_TABLET = TabletId(b"")
 
 
 def _no_event(_name: str, _fields: dict[str, Any]) -> None:
@@ -173,9 +177,18 @@ class EmbeddedStorage:
 
     # TabletStorage: changes
 
-    async def create(self, tablet: TabletId, *, low: bytes, high: bytes, generation: int) -> None:
-        if tablet != CELL_TABLET:
-            raise Refused(ErrorCode.NOT_IMPLEMENTED, "an embedded cell has one tablet")
+    async def create(
+        self,
+        tablet: TabletId,
+        *,
+        low: bytes,
+        high: bytes,
+        generation: int,
+        phase: TabletPhase = TabletPhase.OPEN,
+        child: TabletId = _NO_TABLET,
+    ) -> None:
+        if tablet != CELL_TABLET or phase is not TabletPhase.OPEN or child:
+            raise _one_tablet()
         async with self._lock:
             if self._state is None:
                 payload = encode_create(low=low, high=high, generation=generation)
@@ -231,6 +244,15 @@ class EmbeddedStorage:
                 await self._keeper.freeze()
         return Committed.COMMITTED
 
+    async def fill(self, tablet: TabletId, expected: TabletState, fill: Fill) -> Committed:
+        raise _one_tablet()
+
+    async def reshape(self, tablet: TabletId, expected: TabletState, to: TabletState) -> Committed:
+        raise _one_tablet()
+
+    async def clear(self, tablet: TabletId, expected: TabletState) -> Committed:
+        raise _one_tablet()
+
     async def trim_feed(self, tablet: TabletId, before: int) -> None:
         async with self._lock:
             self._find(tablet)
@@ -263,7 +285,7 @@ class EmbeddedStorage:
         if not self._open:
             raise Unavailable("metadata is not open")
         if tablet != CELL_TABLET or self._state is None:
-            raise Refused(ErrorCode.NO_SUCH_BUCKET, "unknown tablet")
+            raise UnknownTablet
         return self._state
 
     # TabletStorage: reads
@@ -381,6 +403,12 @@ class EmbeddedStorage:
 
     def _deadline(self) -> float:
         return self._clock.monotonic() + self._settings.late_after
+
+
+def _one_tablet() -> Refused:
+    return Refused(
+        ErrorCode.NOT_IMPLEMENTED, "an embedded cell has one tablet, which is not split: several need Cassandra"
+    )
 
 
 def _database(member: Member) -> Database:
