@@ -8,6 +8,7 @@ pause its processes by name. TLS between all services; ports are free ones, kept
 """
 
 import argparse
+import fcntl
 import json
 import os
 import secrets
@@ -201,7 +202,12 @@ class Cluster:
         return [one for one in self.services.values() if one.role == role]
 
     def start(self, *, say: Callable[[str], None] = lambda text: None) -> "Cluster":
-        """Everything; returns when all are ready. `say` hears what is being waited for."""
+        """Everything; returns when all are ready. `say` hears what is being waited for. RuntimeError: `root` is in use."""
+        self._lock = (self.root / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"another cell runs in {self.root}: stop it, or give another directory") from None
         say("etcd and Cassandra …")
         self.start_stores()
         for role in ROLES:

@@ -137,6 +137,8 @@ class StorageNode:
             add_disks=settings.add_disks,
             create=settings.create,
         )
+        for unit in self.store.units:
+            self.watch.add(unit)
         return self.store
 
     async def start(self) -> None:
@@ -146,8 +148,6 @@ class StorageNode:
             await self.open_disks()
         assert self.store is not None
         self._opener.profile = self.store.profile
-        for unit in self.store.units:
-            self.watch.add(unit)
         await self.watch.look()
         for unit in self.store.units:
             if unit.lane.busy_since() is not None:
