@@ -15,13 +15,14 @@ from drystone_core.errors import DrystoneError, Refused
 from drystone_core.formats.coordination import CELL, CellDocument, decode
 from drystone_core.ids import ClusterId
 from drystone_core.ports import Clock, Entropy
-from drystone_metadata.store.cassandra import open_cell
+from drystone_metadata.store.cassandra import check_identity, open_cell
 from drystone_metadata.store.cassandra.settings import chosen
 from drystone_metadata.store.ports import CELL_TABLET
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.config_sections import Settings
 from drystone_runtime.coordination.etcd import connect
 from drystone_runtime.entropy import SystemEntropy
+from drystone_runtime.logs import configure
 
 HELP = "drystone cell init --help"
 
@@ -37,6 +38,7 @@ def init(settings: Settings, *, cluster_id: str | None, as_json: bool) -> int:
         problems.append(f"--cluster-id: {cluster_id!r} is not 32 lower-case hex digits")
     if problems:
         raise Failure("; ".join(problems), HELP, USAGE)
+    configure(level=settings.log.level, style=settings.log.format, role="cell")
     try:
         cell = asyncio.run(_init(settings, ClusterId(cluster_id) if cluster_id else None))
     except (DrystoneError, OSError) as error:
@@ -54,7 +56,10 @@ async def _init(settings: Settings, wanted: ClusterId | None) -> ClusterId:
     # The keyspace first: a cell whose identity stands is one whose services may start.
     store = await open_cell(chosen(settings.cassandra, migrate=True), clock=clock, entropy=entropy)
     try:
-        coordinator = await _coordinator(settings, wanted or await store.identity(), clock, entropy)
+        known = await store.identity()
+        if known is not None and wanted is not None:
+            check_identity(settings.cassandra.keyspace, known, wanted)  # before anything is written
+        coordinator = await _coordinator(settings, wanted or known, clock, entropy)
         try:
             found = await coordinator.get(CELL)
             assert found is not None

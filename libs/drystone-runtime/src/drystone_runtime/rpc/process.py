@@ -254,10 +254,16 @@ async def _live(
     )
     loop.add_signal_handler(signal.SIGHUP, _look_again, tls, started, background)
     await server.start()
-    if started.enter is not None and await _unless(stopping, _entered(started.enter)) is None:
-        await server.stop(0.0)
-        await started.stop()
-        return
+    if started.enter is not None:
+        entered = None
+        try:
+            entered = await _unless(stopping, _entered(started.enter))
+        finally:
+            if entered is None:  # refused, or told to stop before anything was promised to anybody
+                await server.stop(0.0)
+                await started.stop()
+        if entered is None:
+            return
     await server.serving(True)
     shown = address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{server.port}"
     log.info("service.serves", extra={"address": shown, "identity": str(tls.identity) if tls else ""})

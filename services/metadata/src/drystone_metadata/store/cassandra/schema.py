@@ -78,7 +78,7 @@ class Schema:
             found = f"has schema version {version}" if version else "holds no Drystone schema"
             raise Unavailable(
                 f"keyspace {self._keyspace} {found}, this release needs {VERSION}:"
-                " start one metadata service with `migrate` set to bring it up, then the others"
+                " run `drystone cell init` of this release, then start its services"
             )
 
     async def version(self) -> int:

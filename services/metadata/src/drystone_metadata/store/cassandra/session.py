@@ -12,6 +12,7 @@ Invariants
 """
 
 import asyncio
+import logging
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from drystone_core.errors import Busy, Unavailable
 from drystone_metadata.store.cassandra.outcomes import FAILURES, unavailable
 from drystone_metadata.store.cassandra.settings import CassandraSettings
 
+logging.getLogger("cassandra").setLevel(logging.CRITICAL)  # what fails is told, in one line, by whoever called
 PROTOCOL = 5
 """Framed and checksummed; the first with Cassandra 4."""
 COMMIT = "commit"
