@@ -7,6 +7,7 @@ import pytest
 
 from drystone_runtime.entropy import SystemEntropy
 from drystone_testing.contracts.coordinator import CoordinatorContract
+from drystone_testing.contracts.coordinator_clocks import CoordinatorClocksContract
 from drystone_testing.contracts.coordinator_services import CoordinatorServicesContract
 from drystone_testing.coordinator_rigs import EtcdRig
 from drystone_testing.etcd_servers import EtcdServers, etcd
@@ -14,7 +15,7 @@ from drystone_testing.etcd_servers import EtcdServers, etcd
 __all__ = ["etcd"]
 
 
-class TestEtcd(CoordinatorContract, CoordinatorServicesContract):
+class TestEtcd(CoordinatorContract, CoordinatorServicesContract, CoordinatorClocksContract):
     """One member; every client's connection goes over a line that can be held and torn."""
 
     @pytest.fixture

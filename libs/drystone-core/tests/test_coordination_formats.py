@@ -49,6 +49,8 @@ DOCUMENTS: dict[str, Any] = {
         level="node",
         disks=(form.LayoutDisk(disk=A, weight=0, draining=True), form.LayoutDisk(disk=B, weight=5)),
     ),
+    "question": form.ClockQuestion(asked=("clocks/metadata/m-1", "clocks/storage-node/storage-0")),
+    "clock": form.ClockDocument(wall_us=1_800_000_000_000_003, heard=77, fault="the clock here is 9.0 s ahead"),
     "leader": form.LeaderDocument(node="replication-0", incarnation="8899aabbccddeeff", since_us=1_800_000_000_000_002),
 }
 

@@ -12,6 +12,7 @@ from drystone_runtime.clock import SystemClock
 from drystone_runtime.coordination import embedded
 from drystone_runtime.coordination.embedded import EmbeddedCoordinator, KeyspaceStore
 from drystone_testing.contracts.coordinator import CoordinatorContract
+from drystone_testing.contracts.coordinator_clocks import CoordinatorClocksContract
 from drystone_testing.contracts.coordinator_services import CoordinatorServicesContract
 from drystone_testing.coordinator_rigs import EmbeddedRig
 from drystone_testing.sim_world import ManualClock
@@ -19,7 +20,7 @@ from drystone_testing.sim_world import ManualClock
 CLOCK = SystemClock()
 
 
-class TestEmbedded(CoordinatorContract, CoordinatorServicesContract):
+class TestEmbedded(CoordinatorContract, CoordinatorServicesContract, CoordinatorClocksContract):
     """On a file, by the machine's clock."""
 
     @pytest.fixture
@@ -30,7 +31,7 @@ class TestEmbedded(CoordinatorContract, CoordinatorServicesContract):
         await made.close()
 
 
-class TestSimulated(CoordinatorContract, CoordinatorServicesContract):
+class TestSimulated(CoordinatorContract, CoordinatorServicesContract, CoordinatorClocksContract):
     """In memory, by a clock that runs fifty times as fast."""
 
     @pytest.fixture

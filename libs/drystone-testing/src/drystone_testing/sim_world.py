@@ -5,6 +5,7 @@ LeapingClock    a sleep moves time: nothing ever waits
 ManualClock     the test moves time by `now`; who sleeps waits until it has
 SteppedClock    the test moves time by `now_us`; who sleeps lets others run and goes on
 RunningClock    real time, and on top of it what simulated disks took
+SkewedClock     any of them, with another time of day
 """
 
 import asyncio
@@ -12,6 +13,8 @@ import hashlib
 import random
 import time
 from typing import Protocol
+
+from drystone_core.ports import Clock
 
 START_US = 1_800_000_000_000_000
 """Where a SteppedClock begins, Unix microseconds."""
@@ -90,6 +93,23 @@ class RunningClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class SkewedClock:
+    """Another clock, whose time of day is `ahead` seconds before it; the test sets it."""
+
+    def __init__(self, clock: Clock, ahead: float = 0.0) -> None:
+        self._clock = clock
+        self.ahead = ahead
+
+    def wall_us(self) -> int:
+        return self._clock.wall_us() + int(self.ahead * 1e6)
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
 
 
 class SeededEntropy:

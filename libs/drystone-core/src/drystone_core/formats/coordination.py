@@ -27,6 +27,8 @@ REPLICATION = "replication"
 """The election whose leader orders repair and scrubbing, and publishes layouts."""
 LIFECYCLE = "lifecycle"
 """The election whose leader orders freeing."""
+CLOCKS = "clocks/"
+CLOCK_QUESTIONS = "clock-questions/"
 
 
 def node_key(role: str, node: str) -> str:
@@ -47,6 +49,16 @@ def volume_key(volume: VolumeId) -> str:
 def election_key(election: str) -> str:
     """Of a LeaderDocument."""
     return f"{ELECTIONS}{election}"
+
+
+def clock_key(role: str, node: str) -> str:
+    """Of a ClockDocument."""
+    return f"{CLOCKS}{role}/{node}"
+
+
+def question_key(incarnation: str) -> str:
+    """Of a ClockQuestion."""
+    return f"{CLOCK_QUESTIONS}{incarnation}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +160,26 @@ class LeaderDocument:
     """Of the node."""
     since_us: int = field(default=0)
     """Unix microseconds by the leader's clock; for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockQuestion:
+    """Somebody asks others for their clocks; deleted by who asked, at the latest with its session."""
+
+    asked: tuple[str, ...]
+    """Who shall answer: keys of ClockDocuments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockDocument:
+    """A node's clock, as it told it when it was asked last."""
+
+    wall_us: int
+    """Unix microseconds, read after the question was seen."""
+    heard: int
+    """The revision of the newest question it had seen then."""
+    fault: str = ""
+    """How it differs from most of the others' clocks, as it found itself; empty: it does not."""
 
 
 def encode(document: Any) -> bytes:

@@ -7,6 +7,8 @@ Invariants
   G2  An id is never in use twice: a live registration of somebody else's is waited for (it may be dying), then refused.
       Only a later start of the same node (the same claim) takes its place at once, and the earlier one is told.
   G3  After a lost session the node is registered again by itself; in between `check` raises.
+  G4  A process whose clock is wrong (clocks.py) is not started; one whose clock goes wrong later says so, in its log and to
+      the others, and goes on: what it holds does not depend on the time of day.
 """
 
 import logging
@@ -19,9 +21,15 @@ from drystone_core.errors import Busy, ErrorCode, Refused, Stale, Unavailable
 from drystone_core.formats.coordination import DiskDocument, NodeDocument, decode, disk_key, encode, node_key
 from drystone_core.ports import Clock, Entropy
 from drystone_runtime.background import Background
+from drystone_runtime.coordination import clocks
 from drystone_runtime.coordination.session import RETRY, unless_over
 
 log = logging.getLogger(__name__)
+COMPARE_FIRST = 5.0
+COMPARE_EVERY = 30.0
+"""Seconds between comparisons of clocks, the first one sooner (nodes that start together cannot ask each other before);
+one that was set is compared at once."""
+LOOK_EVERY = 1.0
 
 
 class Registration:
@@ -44,8 +52,13 @@ class Registration:
         self._revisions: dict[str, Revision] = {}
         self._over: Refused | None = None
         self._background = Background(clock=clock)
+        self._answerer = clocks.Answerer(
+            coordinator=coordinator, role=node.role, node=node.node, session=lambda: self.session, clock=clock
+        )
         self.incarnation = ""
         """Of the present registration."""
+        self.clock_fault = ""
+        """How this host's clock is wrong, as found last; empty: nothing speaks against it."""
 
     @property
     def revision(self) -> Revision:
@@ -53,9 +66,14 @@ class Registration:
         return max(self._revisions.values(), default=Revision(0))
 
     async def start(self) -> None:
-        """Register; Refused when the id is another's, Unavailable when the coordinator does not answer."""
+        """Register; Refused when the id is another's or the clock is wrong, Unavailable when the coordinator does not
+        answer."""
+        await self._check_clock()
         await self._register()
         self._background.keep("coordination.registration", self._stay)
+        since = self.revision
+        self._background.keep("coordination.answers", lambda: self._answerer.run(since))
+        self._background.keep("coordination.clock", self._watch_clock)
 
     @property
     def session(self) -> Session:
@@ -84,6 +102,61 @@ class Registration:
         await self._background.stop()
         if self._session is not None:
             await self._session.close()
+
+    async def _check_clock(self) -> None:
+        """G4, before anything is registered."""
+        session = await self._coordinator.open_session(ttl=self._ttl)
+        try:
+            found = await self._compare(session, self._entropy.token(8).hex())
+        finally:
+            await session.close()
+        if found.fault:
+            raise Refused(ErrorCode.INVALID_REQUEST, found.fault)
+        if found.asked and not found.differences:
+            log.warning("registration.clock_not_compared", extra={"node": self._node.node, "asked": found.asked})
+
+    async def _compare(self, session: Session, incarnation: str) -> clocks.Comparison:
+        return await clocks.compare(
+            coordinator=self._coordinator,
+            session=session,
+            node=f"{self._node.role}/{self._node.node}",
+            incarnation=incarnation,
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+
+    async def _watch_clock(self) -> None:
+        """Compare now and then, and whenever the clock was set; say what is wrong, once."""
+        base, due = self._ahead(), self._clock.monotonic() + COMPARE_FIRST
+        while True:
+            await self._clock.sleep(LOOK_EVERY)
+            moved = self._ahead() - base
+            if abs(moved) <= clocks.LIMIT and self._clock.monotonic() < due:
+                continue
+            if abs(moved) > clocks.LIMIT:
+                log.warning("registration.clock_was_set", extra={"node": self._node.node, "by_s": round(moved, 1)})
+            base, due = self._ahead(), self._clock.monotonic() + COMPARE_EVERY
+            try:
+                was = self.clock_fault
+                self._judge(await self._compare(self.session, self.incarnation))
+                if was or self.clock_fault:
+                    await self._answerer.tell(self.clock_fault)
+            except (Stale, Unavailable, Busy) as error:
+                due = 0.0
+                log.info("registration.clock_not_compared", extra={"node": self._node.node, "reason": error.message})
+
+    def _judge(self, found: clocks.Comparison) -> None:
+        if not found.differences:
+            return
+        if found.fault and not self.clock_fault:
+            log.error("registration.clock_wrong", extra={"node": self._node.node, "reason": found.fault})
+        elif self.clock_fault and not found.fault:
+            log.info("registration.clock_right_again", extra={"node": self._node.node})
+        self.clock_fault = found.fault
+
+    def _ahead(self) -> float:
+        """Changes only when the clock is set."""
+        return self._clock.wall_us() / 1e6 - self._clock.monotonic()
 
     async def _register(self) -> None:
         session = await self._coordinator.open_session(ttl=self._ttl)
