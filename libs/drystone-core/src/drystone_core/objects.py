@@ -52,6 +52,10 @@ class Bucket:
     versioning: Versioning = Versioning.NEVER
     config: Mapping[str, bytes] = field(default_factory=dict)
     """Sub-resource name → stored document; empty until the engines that act on them exist."""
+    closed: bool = False
+    """Being deleted; in a tablet's copy: nothing is decided by it before the first tablet was asked again."""
+    pending: bytes = b""
+    """Write id of the change that not all tablets are known to carry yet; empty = none. Only in the first tablet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from drystone_core.formats.row_sections import (
     S_HEADERS,
     S_METADATA,
     S_OWNER,
+    S_PENDING,
     S_REGION,
     S_VERSIONING,
     TYPE_CODES,
@@ -164,18 +165,22 @@ def decode_upload(address: bytes, seq: bytes, value: bytes) -> Upload:
 
 _BUCKET: Final = Struct("<BBQQQ")
 """format, must flags, bucket id, created_ms, generation."""
-_BUCKET_SECTIONS: Final = frozenset({S_CONFIG, S_VERSIONING})
+_BUCKET_SECTIONS: Final = frozenset({S_CONFIG, S_VERSIONING, S_PENDING})
+CLOSED: Final = 0x01
 
 
 def encode_bucket(bucket: Bucket) -> bytes:
     """The sealed value of a BUCKET row."""
-    out = [_BUCKET.pack(FORMAT, 0, bucket.bucket_id, bucket.created_ms, bucket.generation)]
+    must = CLOSED if bucket.closed else 0
+    out = [_BUCKET.pack(FORMAT, must, bucket.bucket_id, bucket.created_ms, bucket.generation)]
     add_section(out, S_OWNER, bucket.owner.encode())
     add_section(out, S_REGION, bucket.region.encode())
     if bucket.versioning is not Versioning.NEVER:
         add_section(out, S_VERSIONING, bucket.versioning.value.encode())
     for name, document in bucket.config.items():
         add_section(out, S_CONFIG, name.encode() + b"\0" + document)
+    if bucket.pending:
+        add_section(out, S_PENDING, bucket.pending)
     return seal(BUCKET, bucket.name.encode(), b"", b"".join(out))
 
 
@@ -183,7 +188,7 @@ def decode_bucket(key: bytes, value: bytes) -> Bucket:
     """A BUCKET row, verified."""
     verify(BUCKET, key, b"", value)
     form, must, bucket_id, created, generation = _BUCKET.unpack_from(value)
-    if form != FORMAT or must:
+    if form != FORMAT or must & ~CLOSED:
         raise Damaged("bucket row of a newer format", format=str(form), flags=str(must))
     sections = list(iter_sections(value, _BUCKET.size))
     must_understand((tag for tag, _ in sections), _BUCKET_SECTIONS)
@@ -198,6 +203,8 @@ def decode_bucket(key: bytes, value: bytes) -> Bucket:
         generation=generation,
         versioning=Versioning(by_tag.get(S_VERSIONING, b"").decode()),
         config={name.decode(): document for name, document in config.items()},
+        closed=must & CLOSED != 0,
+        pending=by_tag.get(S_PENDING, b""),
     )
 
 

@@ -26,15 +26,27 @@ from drystone_core.mutations import (
 )
 from drystone_core.objects import Bucket
 from drystone_metadata.logic.buckets import configure_bucket, create_bucket, delete_bucket
+from drystone_metadata.logic.carrying import (
+    BuryBucket,
+    CarryBucket,
+    EndChange,
+    bury_bucket,
+    carry_bucket,
+    end_change,
+)
 from drystone_metadata.logic.expiry import ExpireUpload, expire_upload
-from drystone_metadata.logic.housekeeping import SweepRows, sweep_rows
+from drystone_metadata.logic.housekeeping import RaiseFloor, SweepRows, raise_floor, sweep_rows
 from drystone_metadata.logic.names import swap_blobs
 from drystone_metadata.logic.objects import delete_object, put_object, replace_metadata
 from drystone_metadata.logic.uploads import abort_upload, complete_upload, create_upload, put_part
 from drystone_metadata.logic.view import Decision, Moment, View
 from drystone_metadata.store.ports import RowKey
 
-Change = Mutation | ConfigureBucket | SweepRows | ExpireUpload
+Internal = SweepRows | RaiseFloor | ExpireUpload | CarryBucket | BuryBucket | EndChange
+"""What only the metadata service itself asks for."""
+OfBuckets = CreateBucket | DeleteBucket | ConfigureBucket
+"""Decided in the first tablet."""
+Change = Mutation | ConfigureBucket | Internal
 
 _DECIDERS: dict[type, Callable[[View, Any, Moment], Decision]] = {
     CreateBucket: create_bucket,
@@ -49,7 +61,11 @@ _DECIDERS: dict[type, Callable[[View, Any, Moment], Decision]] = {
     AbortUpload: abort_upload,
     SwapBlobs: swap_blobs,
     SweepRows: sweep_rows,
+    RaiseFloor: raise_floor,
     ExpireUpload: expire_upload,
+    CarryBucket: carry_bucket,
+    BuryBucket: bury_bucket,
+    EndChange: end_change,
 }
 
 
@@ -60,7 +76,7 @@ def decide(view: View, mutation: Change, moment: Moment) -> Decision:
 
 def reads(mutation: Change, bucket: Bucket) -> list[RowKey]:
     """Rows the decision asks for in any case."""
-    if isinstance(mutation, CreateBucket | DeleteBucket | ConfigureBucket | SweepRows | ExpireUpload):
+    if isinstance(mutation, OfBuckets | Internal):
         return []
     address = object_address(bucket.bucket_id, mutation.key)
     if isinstance(mutation, CreateUpload):

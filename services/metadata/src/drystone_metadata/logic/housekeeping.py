@@ -33,6 +33,19 @@ class SweepRows:
     """None: the rows may be of several."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaiseFloor:
+    """Commit, if that raises the floor: else the blobs of a tablet that nobody writes to would never be dead (R7)."""
+
+    write_id: WriteId
+    bucket: str = ""
+
+
+def raise_floor(_view: View, _mutation: RaiseFloor, _moment: Moment) -> Decision:
+    """Nothing; the committer sees to the floor."""
+    return Decision(Outcome(), {}, None)
+
+
 def sweep_rows(view: View, mutation: SweepRows, _moment: Moment) -> Decision:
     """The rows that can go."""
     _need(view, [key for row in mutation.rows for key in reads_for(row)])

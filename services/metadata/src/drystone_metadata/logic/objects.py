@@ -165,7 +165,7 @@ def _delete_version(view: View, changes: Changes, address: bytes, version_id: Ve
 
 def _promote(view: View, changes: Changes, address: bytes) -> None:
     """The current row goes: the newest of the others takes its place."""
-    following = view.first(Span(VERSION, address))
+    following = view.first_of(Span(VERSION, address))
     if following is None:
         changes.delete(CURRENT, address)
         return

@@ -5,24 +5,28 @@ Invariants
   V1  A row not yet read is never taken for absent: asking for one raises NeedRows, the shell reads it and asks again.
   V2  A mutation reads the view as its predecessors left it; its own changes enter by `accept`, all or none.
   V3  `changed` is the net effect of the batch: the last value of every row that any accepted mutation touched.
+  V4  What the tablet does not hold is never taken for absent: an object row outside its range is KeyOutOfRange, and a bucket
+      that it has no open copy of is NotCarried, unless it is the first tablet, which knows all buckets.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from drystone_core.errors import ErrorCode, Refused
+from drystone_core.errors import ErrorCode, Refused, Stale
 from drystone_core.formats.feed import FeedEntry
 from drystone_core.formats.row_keys import BUCKET
 from drystone_core.formats.row_parts import decode_bucket
 from drystone_core.ids import BlobId, BucketId, Key, Uid, WriteId
 from drystone_core.mutations import Outcome
 from drystone_core.objects import Bucket
-from drystone_metadata.store.ports import RowKey
+from drystone_metadata.store.ports import RowKey, TabletState
+from drystone_metadata.store.ranges import check_keys
 
 NO_UID = Uid(bytes(16))
 _TOP = b"\xff" * 24
 """Above every seq."""
+_WHOLE = TabletState()
 
 
 class Span(NamedTuple):
@@ -62,6 +66,21 @@ class NeedRows(Exception):
         self.limit = limit
 
 
+class NotCarried(Stale):
+    """The tablet has no copy of the bucket that it may decide by: carry it there from the first tablet, then try again."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("the tablet does not know the bucket", BucketName=name)
+
+
+class BucketChanging(Stale):
+    """The bucket is being deleted: finish or undo that, then try again."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        super().__init__("the bucket is being deleted", BucketName=bucket.name)
+        self.bucket = bucket
+
+
 class Moment(NamedTuple):
     """When and where in the sequence a mutation is decided."""
 
@@ -79,7 +98,8 @@ class Moment(NamedTuple):
 class Decision(NamedTuple):
     """What a mutation does."""
 
-    outcome: Outcome
+    outcome: Outcome | BucketChanging
+    """What is answered once the changes are durable."""
     changes: Mapping[RowKey, bytes | None]
     """None deletes; empty = no effect: nothing to commit for this one."""
     entry: FeedEntry | None
@@ -99,12 +119,17 @@ class View:
     """What a scan found, and whether that was all."""
     changed: dict[RowKey, bytes | None] = field(default_factory=dict)
     changed_buckets: dict[str, Bucket | None] = field(default_factory=dict)
+    state: TabletState = _WHOLE
+    """The tablet's statics, of which the range is used (V4)."""
+    first: bool = True
+    """It is the first tablet: what it says of buckets holds everywhere."""
 
     def get(self, key: RowKey) -> bytes | None:
         """The stored value, None when absent."""
         try:
             return self.rows[key]
         except KeyError:
+            check_keys(self.state, (key,))
             raise NeedRows(rows=(key,)) from None
 
     def bucket(self, name: str, bucket_id: BucketId | None = None) -> Bucket:
@@ -112,10 +137,19 @@ class View:
         found = self.find_bucket(name)
         if found is None or (bucket_id is not None and found.bucket_id != bucket_id):
             raise Refused(ErrorCode.NO_SUCH_BUCKET, BucketName=name)
+        if found.closed:
+            raise BucketChanging(found)
         return found
 
     def find_bucket(self, name: str) -> Bucket | None:
-        """The bucket, None when absent."""
+        """The bucket, None when absent; V4."""
+        found = self.copy(name)
+        if not self.first and (found is None or found.closed or not self.holds_some_of(found)):
+            raise NotCarried(name)
+        return found
+
+    def copy(self, name: str) -> Bucket | None:
+        """What the tablet's rows say of the bucket, open or not; None when nothing."""
         if name in self.changed_buckets:
             return self.changed_buckets[name]
         found = self.buckets.get(name)
@@ -127,10 +161,11 @@ class View:
             found = self.buckets[name] = decode_bucket(key, value)
         return found
 
-    def first(self, span: Span) -> tuple[RowKey, bytes] | None:
+    def first_of(self, span: Span) -> tuple[RowKey, bytes] | None:
         """The first row of a span."""
         scanned, complete = self.spans.get(span, (None, False))
         if scanned is None:
+            check_keys(self.state, (RowKey(span.kind, span.key),))
             raise NeedRows(span=span, limit=2)
         found = min(self._present(span, scanned), default=None)
         if found is None:
@@ -143,11 +178,25 @@ class View:
         """All rows of a span (of which there are at most `limit`), in order."""
         scanned, complete = self.spans.get(span, (None, False))
         if scanned is None or (not complete and len(scanned) < limit):
+            check_keys(self.state, (RowKey(span.kind, span.key),))
             raise NeedRows(span=span, limit=limit)
         return sorted(self._present(span, scanned))
 
+    def holds_all_of(self, bucket8: bytes) -> bool:
+        """Whether the tablet holds every key of a bucket."""
+        low, high = self.state.low, self.state.high
+        after = (int.from_bytes(bucket8, "big") + 1).to_bytes(9, "big")[1:]
+        return low <= bucket8 and (not high or after <= high)
+
+    def holds_some_of(self, bucket: Bucket) -> bool:
+        """Whether the tablet holds any key of a bucket; a copy of one that it has no keys of is not kept up."""
+        low, high = self.state.low, self.state.high
+        return (not high or bucket.bucket_id.to_bytes(8, "big") < high) and low < (bucket.bucket_id + 1).to_bytes(
+            8, "big"
+        )
+
     def empty(self, under: Under) -> bool:
-        """Whether a bucket has no row of a kind."""
+        """Whether a bucket has no row of a kind in this tablet."""
         scanned, complete = self.spans.get(under, (None, False))
         if scanned is None:
             raise NeedRows(span=under, limit=2)

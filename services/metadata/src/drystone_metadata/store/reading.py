@@ -7,18 +7,19 @@ Invariants
 """
 
 from drystone_metadata.logic.view import NeedRows, View
-from drystone_metadata.store.ports import RowKey, TabletId, TabletStorage
+from drystone_metadata.store.ports import RowKey, RowReader, TabletId
+from drystone_metadata.store.ranges import within
 
 Row = tuple[RowKey, bytes]
 
 
-async def fetch(storage: TabletStorage, tablet: TabletId, view: View, need: NeedRows) -> None:
+async def fetch(storage: RowReader, tablet: TabletId, view: View, need: NeedRows) -> None:
     """Give the view the rows it asked for."""
     if need.rows:
         found = await storage.read(tablet, need.rows)
         view.learn_rows(dict(zip(need.rows, found, strict=True)))
     if need.span is not None:
-        start, end = need.span.bounds
+        start, end = within(view.state, *need.span.bounds)
         view.learn_span(need.span, await storage.scan(tablet, start, end, need.limit), need.limit)
 
 
@@ -34,7 +35,7 @@ class RowRun:
     __slots__ = ("_at", "_chunk", "_done", "_end", "_most", "_rows", "_start", "_storage", "_tablet")
 
     def __init__(
-        self, storage: TabletStorage, tablet: TabletId, start: RowKey, end: RowKey, *, first: int, most: int
+        self, storage: RowReader, tablet: TabletId, start: RowKey, end: RowKey, *, first: int, most: int
     ) -> None:
         self._storage = storage
         self._tablet = tablet
