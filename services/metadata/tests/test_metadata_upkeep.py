@@ -164,10 +164,27 @@ async def test_feed_is_trimmed_by_age_and_never_within_the_window() -> None:
         assert await service.changes(last) == []
         rig.clock.now_us += 30 * DAY_US
         await turns(service, 5)
+        for _ in range(5):  # one more record raised the floor; it goes as well, and no other follows
+            rig.clock.now_us += 30 * DAY_US
+            await turns(service, 5)
         assert await rig.storage.feed(CELL_TABLET, 0, 100) == []
-        assert await service.changes(last) == []
         with pytest.raises(Stale):
             await service.changes(begin)
+
+
+async def test_floor_passes_the_last_change_though_nobody_writes() -> None:
+    """A day after the last change one commit raises the floor above it, so that what it removed can be freed (R7)."""
+    rig = Rig()
+    async with running(rig) as service:
+        await service.mutate(rig.put(b"a"))
+        changed_us, head = rig.clock.now_us, service.committer.state.head
+        await turns(service, 5)
+        assert service.committer.state.head == head
+        for _ in range(5):
+            rig.clock.now_us += 30 * 60 * MINUTE_US
+            await turns(service, 5)
+        assert service.committer.state.floor_us > changed_us
+        assert service.committer.state.head == head + 1
 
 
 async def test_feed_is_trimmed_by_bytes_only_beyond_the_window() -> None:

@@ -29,7 +29,7 @@ from drystone_metadata.logic.expiry import ExpireUpload, parts_span, upload_mark
 from drystone_metadata.logic.registered import MOST_PARTS
 from drystone_metadata.logic.view import View
 from drystone_metadata.settings import MetadataSettings
-from drystone_metadata.store.ports import RowKey, TabletId, TabletStorage
+from drystone_metadata.store.ports import RowKey, RowReader, TabletId
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 16
@@ -53,14 +53,14 @@ class AbandonedUploads:
     def __init__(
         self,
         *,
-        storage: TabletStorage,
+        rows: RowReader,
         tablet: TabletId,
         mutate: Callable[[ExpireUpload], Awaitable[Outcome]],
         clock: Clock,
         entropy: Entropy,
         settings: MetadataSettings,
     ) -> None:
-        self._storage = storage
+        self._rows = rows
         self._tablet = tablet
         self._mutate = mutate
         self._clock = clock
@@ -82,7 +82,7 @@ class AbandonedUploads:
         seen: dict[RowKey, _Seen] = {}
         looks = 0
         while True:
-            page = await self._storage.scan(self._tablet, start, end, limit)
+            page = await self._rows.scan(self._tablet, start, end, limit)
             for row, value in page:
                 if not _internal(row, value) or len(seen) >= _WATCHED:
                     continue
@@ -102,7 +102,7 @@ class AbandonedUploads:
         """How it stands; None when it was ended."""
         view = View({})
         span = parts_span(row)
-        view.learn_span(span, await self._storage.scan(self._tablet, *span.bounds, MOST_PARTS), MOST_PARTS)
+        view.learn_span(span, await self._rows.scan(self._tablet, *span.bounds, MOST_PARTS), MOST_PARTS)
         mark, now = upload_mark(view, row, value), self._clock.monotonic()
         before = self._seen.get(row)
         if before is None or before.mark != mark:

@@ -17,58 +17,37 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import NamedTuple
 
-from drystone_core.errors import Busy, Damaged, DrystoneError, Refused, Unavailable
-from drystone_core.formats.feed import FeedEntry, decode_outcome, decode_record, encode_record, write_identities
+from drystone_core.errors import Busy, Damaged, DrystoneError, Refused, Stale, Unavailable
+from drystone_core.formats.feed import FeedEntry, decode_outcome, decode_record, encode_record
 from drystone_core.ids import WriteId, write_issued_us
 from drystone_core.mutations import Outcome
 from drystone_core.objects import Bucket
 from drystone_core.ports import Clock, Entropy
+from drystone_metadata.batches import Answer, Phase, Prepared, Waiting, Watcher
 from drystone_metadata.cell_time import CellTime
 from drystone_metadata.logic.conditions import AHEAD_US
 from drystone_metadata.logic.decide import Change, decide, reads
+from drystone_metadata.logic.housekeeping import RaiseFloor
 from drystone_metadata.logic.view import Decision, Moment, NeedRows, View
 from drystone_metadata.memory_of_writes import WriteMemory
+from drystone_metadata.recent_writes import remember
 from drystone_metadata.settings import MetadataSettings
-from drystone_metadata.store.ports import Batch, Committed, Expected, RowKey, TabletId, TabletState, TabletStorage
+from drystone_metadata.store.ports import (
+    CELL_TABLET,
+    Batch,
+    Committed,
+    Expected,
+    RowKey,
+    TabletId,
+    TabletState,
+    TabletStorage,
+    UnknownTablet,
+)
+from drystone_metadata.store.ranges import check_keys, holds
 from drystone_metadata.store.reading import fetch
 
 log = logging.getLogger(__name__)
-
-
-class Phase(StrEnum):
-    """See the module's states."""
-
-    NEW = "new"
-    OWNER = "owner"
-    UNSETTLED = "unsettled"
-    LOST = "lost"
-
-
-class Waiting(NamedTuple):
-    """A mutation and who waits for it."""
-
-    change: Change
-    future: "asyncio.Future[Outcome]"
-
-
-Answer = Outcome | DrystoneError
-
-
-@dataclass(slots=True, eq=False)
-class Prepared:
-    """A decided batch."""
-
-    expected: Expected
-    view: View
-    answers: list[Answer]
-    """One per waiting mutation decided; those beyond go back to the queue."""
-    entries: list[FeedEntry]
-    idle: list[tuple[WriteId, Outcome | Refused]]
-    batch: Batch
 
 
 class Committer:
@@ -102,6 +81,8 @@ class Committer:
         """Buckets known to be current; readers of this process may use it (R2: we are the one who changes them)."""
         self.bucket_mark = 0
         """Odd while a commit that changes buckets is under way: what is read meanwhile must not enter `buckets`."""
+        self.watcher: Watcher | None = None
+        """Told the rows of every commit; None in their place: others than those told may have changed."""
         self.batches = 0
         self.mutations = 0
         self.feed_bytes = 0
@@ -148,6 +129,33 @@ class Committer:
         """No commit is under way inside: what is read there is read at one head."""
         async with self._between:
             yield
+
+    def moved(self, state: TabletState) -> None:
+        """Inside pause(): this process changed the tablet otherwise than by a commit."""
+        self._state = state
+        self.buckets.clear()
+
+    async def reshape(self, to: TabletState) -> None:
+        """Inside pause(): all statics become `to`, under a new epoch that is ours.
+
+        Stale when the tablet is not as it was believed to be. When the outcome is unknown the tablet is lost: taking it over
+        again settles that, since it raises the epoch.
+        """
+        if self._phase is not Phase.OWNER:
+            raise Unavailable("this process does not own the tablet")
+        try:
+            result = await self._storage.reshape(self._tablet, self._state, to)
+            if result is Committed.STALE:
+                await self._refresh(await self._storage.state(self._tablet))
+                raise Stale("the tablet is not as it was")
+            if result is Committed.UNKNOWN and await self._storage.state(self._tablet) != to:
+                raise Unavailable("whether the tablet was reshaped is not known")
+        except Stale:
+            raise
+        except BaseException:
+            self._phase = Phase.LOST
+            raise
+        self._state = to
 
     def submit(self, change: Change) -> "asyncio.Future[Outcome]":
         """Queue a mutation; its future gets the outcome or the refusal."""
@@ -198,6 +206,8 @@ class Committer:
                 await self._remember()
             prepared = await self._commit(batch)
         except DrystoneError as error:
+            if isinstance(error, UnknownTablet):
+                self._phase = Phase.LOST
             log.warning("metadata.batch_failed", extra={"code": error.code.value, "count": len(batch)})
             self._fail(batch, error.message or error.code.value)
             return
@@ -210,7 +220,7 @@ class Committer:
         """Decide and commit until it holds."""
         for _ in range(self._settings.attempts):
             prepared = await self._prepare(batch)
-            if not prepared.view.changed:
+            if not prepared.view.changed and not prepared.raises_floor:
                 state = await self._storage.state(self._tablet)
                 if _expected(state) == prepared.expected:
                     return prepared
@@ -243,7 +253,7 @@ class Committer:
         cell_us = self._time.now_us()
         floor_us = self._floor(cell_us)
         stamp_us = min(now_us, cell_us + int(settings.clock_gap * 1e6))
-        view = View(self.buckets)
+        view = View(self.buckets, state=state, first=self._tablet == CELL_TABLET)
         answers: list[Answer] = []
         entries: list[FeedEntry] = []
         idle: list[tuple[WriteId, Outcome | Refused]] = []
@@ -278,7 +288,8 @@ class Committer:
             deletes=[key for key, value in changed.items() if value is None],
             feed=encode_record(now_us // 1000, entries),
         )
-        return Prepared(_expected(state), view, answers, entries, idle, commit)
+        raises = floor_us > state.floor_us and any(isinstance(change, RaiseFloor) for change, _ in batch)
+        return Prepared(_expected(state), view, answers, entries, idle, commit, raises)
 
     async def _known(self, write_id: WriteId, now_us: int) -> Answer | None:
         """R1: the first answer to a repeat, or why an id cannot be judged."""
@@ -312,6 +323,7 @@ class Committer:
         while True:
             try:
                 decision = decide(view, change, moment)
+                check_keys(view.state, decision.changes)
             except NeedRows as asked:
                 need = asked
             except DrystoneError as error:
@@ -331,6 +343,8 @@ class Committer:
             bucket = buckets.get(change.bucket)
             if bucket is not None:
                 wanted.extend(reads(change, bucket))
+        if wanted and (view.state.low or view.state.high):
+            wanted = [key for key in wanted if holds(view.state, key)]
         if wanted:
             keys = wanted if len(wanted) == 1 else list(dict.fromkeys(wanted))
             try:
@@ -358,6 +372,8 @@ class Committer:
                 self.buckets.pop(name, None)
             else:
                 self.buckets[name] = bucket
+        if self.watcher is not None:
+            self.watcher(prepared.view.changed)
         identities = [entry.write_id[8:] for entry in prepared.entries]
         self.writes.learn(self._clock.monotonic(), self._state.head, identities)
         self.writes.learn_idle(prepared.idle)
@@ -414,6 +430,8 @@ class Committer:
             log.error("metadata.tablet_lost", extra={"epoch": state.epoch})
             raise Unavailable("the tablet has another owner")
         if state.head != self._state.head or state.generation != self._state.generation:
+            if self.watcher is not None:
+                self.watcher(None)
             self.buckets.clear()
             self._loaded = False
             self._state = state
@@ -430,34 +448,11 @@ class Committer:
                 log.warning("metadata.feed_not_read", extra={"code": error.code.value})
 
     async def _remember(self) -> None:
-        """Learn the write ids of the feed's last `window` seconds, newest first.
-
-        How old a record is follows from the steps between the records' times, each counted as no more than a minute: a
-        wall clock that leapt costs a minute of the window, and a quiet hour the reading of a few old records.
-        """
-        writes, page = self.writes, self._settings.feed_page
-        writes.forget_all()
-        mono, window_ms = self._clock.monotonic(), self._settings.window * 1000
-        until, count, age_ms = self._state.head, 0, 0
-        later_ms: int | None = None
-        while until > 0 and age_ms < window_ms and count < self._settings.remembered:
-            after = max(0, until - page)
-            rows = await self._storage.feed(self._tablet, after, until - after)
-            if not rows or rows[0].seq > until:
-                break
-            for row in reversed(rows):
-                try:
-                    time_ms, identities = write_identities(row.record)
-                except Damaged:
-                    log.error("metadata.feed_record_damaged", extra={"sequence": row.seq})
-                    continue
-                age_ms += min(max(0, (later_ms or time_ms) - time_ms), 60_000)
-                if age_ms >= window_ms:
-                    break
-                later_ms = time_ms
-                writes.load(mono, row.seq, identities)
-                count += len(identities)
-            until = after
+        """Learn the write ids of the feed's last `window` seconds."""
+        self.writes.forget_all()
+        await remember(
+            self._storage, self._tablet, self._state.head, self.writes, clock=self._clock, settings=self._settings
+        )
         self._loaded = True
 
     def _floor(self, cell_us: int) -> int:

@@ -21,7 +21,7 @@ from drystone_core.mutations import Outcome
 from drystone_core.objects import Bucket, ObjectVersion
 from drystone_core.ports import Clock
 from drystone_core.services import BlobName, ObjectName
-from drystone_metadata.committer import Phase
+from drystone_metadata.batches import Phase
 from drystone_metadata.logic.decide import Change
 from drystone_metadata.service import LocalMetadata
 

@@ -50,6 +50,16 @@ class MetadataSettings:
     """Seconds from the end of a look at all internal uploads to the next; the first is `sweep_after` the start."""
     upload_silence: float = 3 * 3600.0
     """Seconds after which an internal upload that nobody renewed is ended: many times the gateways' `renew_seconds`."""
+    split_rows: int = 100_000
+    """Object rows of a tablet above which it is split …"""
+    split_bytes: int = 64 << 20
+    """… or bytes of them, keys and values."""
+    size_looks: float = 60.0
+    """Seconds between two looks whether a tablet should be split, or joined with its neighbour."""
+    fill_rows: int = 512
+    """Rows copied at once from one tablet to another …"""
+    fill_bytes: int = 512 * 1024
+    """… or bytes of them."""
 
 
 def chosen(section: config_sections.MetadataSettings) -> MetadataSettings:

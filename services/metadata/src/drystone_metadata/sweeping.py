@@ -18,7 +18,7 @@ from drystone_core.ports import Clock, Entropy
 from drystone_metadata.logic.housekeeping import OF_BUCKETS, SweepRows, reads_for, unreachable
 from drystone_metadata.logic.view import NeedRows, View
 from drystone_metadata.settings import MetadataSettings
-from drystone_metadata.store.ports import RowKey, TabletId, TabletStorage
+from drystone_metadata.store.ports import RowKey, RowReader, TabletId
 from drystone_metadata.store.reading import fetch
 
 _AT_ONCE = 64
@@ -30,14 +30,14 @@ class Sweeper:
     def __init__(
         self,
         *,
-        storage: TabletStorage,
+        rows: RowReader,
         tablet: TabletId,
         mutate: Callable[[SweepRows], Awaitable[Outcome]],
         clock: Clock,
         entropy: Entropy,
         settings: MetadataSettings,
     ) -> None:
-        self._storage = storage
+        self._rows = rows
         self._tablet = tablet
         self._mutate = mutate
         self._clock = clock
@@ -52,7 +52,7 @@ class Sweeper:
             bucket8 = b""
             while (row := await self._first(kind, bucket8)) is not None:
                 bucket8 = row.key[:8]
-                (name,) = await self._storage.read(self._tablet, [RowKey(BUCKET_NAME, bucket8)])
+                (name,) = await self._rows.read(self._tablet, [RowKey(BUCKET_NAME, bucket8)])
                 if name is None:
                     async for _ in self._all_of(kind, bucket8, dead=True):
                         yield
@@ -63,7 +63,7 @@ class Sweeper:
                 yield
 
     async def _first(self, kind: int, bucket8: bytes) -> RowKey | None:
-        rows = await self._storage.scan(self._tablet, RowKey(kind, bucket8), RowKey(kind + 1, b""), 1)
+        rows = await self._rows.scan(self._tablet, RowKey(kind, bucket8), RowKey(kind + 1, b""), 1)
         return rows[0][0] if rows else None
 
     async def _all_of(self, kind: int, bucket8: bytes, *, dead: bool) -> AsyncIterator[None]:
@@ -71,7 +71,7 @@ class Sweeper:
         start = RowKey(kind, bucket8)
         end = RowKey(kind, (int.from_bytes(bucket8, "big") + 1).to_bytes(8, "big"))
         while True:
-            page = await self._storage.scan(self._tablet, start, end, self._limit)
+            page = await self._rows.scan(self._tablet, start, end, self._limit)
             rows = [row for row, _ in page]
             await self._remove(rows if dead else await self._suspects(page))
             if len(page) < self._limit:
@@ -85,7 +85,7 @@ class Sweeper:
         wanted = [key for row, _ in page for key in reads_for(row) if key not in view.rows]
         if wanted:
             keys = list(dict.fromkeys(wanted))
-            view.rows.update(zip(keys, await self._storage.read(self._tablet, keys), strict=True))
+            view.rows.update(zip(keys, await self._rows.read(self._tablet, keys), strict=True))
         found = []
         for row, _ in page:
             while True:
@@ -95,7 +95,7 @@ class Sweeper:
                     break
                 except NeedRows as asked:
                     need = asked
-                await fetch(self._storage, self._tablet, view, need)
+                await fetch(self._rows, self._tablet, view, need)
         return found
 
     async def _remove(self, rows: Sequence[RowKey]) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the metadata service does beside its commits: give memory back, bound the feed, sweep rows nobody can reach, end
-uploads of writers that are gone.
+uploads of writers that are gone, raise the floor where nobody writes.
 
 Invariants
   U1  Each turn does a bounded piece of work; between turns it sleeps.
@@ -8,13 +8,15 @@ Invariants
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from drystone_core.errors import DrystoneError
 from drystone_core.ports import Clock
 from drystone_metadata.abandoned import AbandonedUploads
-from drystone_metadata.committer import Committer, Phase
+from drystone_metadata.batches import Phase
+from drystone_metadata.committer import Committer
 from drystone_metadata.feed_retention import FeedRetention
+from drystone_metadata.logic.conditions import AHEAD_US
 from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.sweeping import Sweeper
 
@@ -63,14 +65,19 @@ class Upkeep:
         abandoned: AbandonedUploads,
         clock: Clock,
         settings: MetadataSettings,
+        floor: Callable[[], Awaitable[object]],
     ) -> None:
+        """`floor()` has the floor raised in a commit of its own."""
         self._committer = committer
         self._sweeper = sweeper
+        self._floor = floor
         self._clock = clock
         self._settings = settings
         self._measured = False
         self._sweeps = _Passes(sweeper.steps, settings.sweep_interval)
         self._looks = _Passes(abandoned.steps, settings.upload_looks)
+        self._floors = _Passes(self._raise_floor, settings.sweep_interval)
+        self._mutations, self._changed_us = -1, 0
         self._next_trim = 0.0
         self.retention = retention
         self.abandoned = abandoned
@@ -101,6 +108,7 @@ class Upkeep:
                 self._next_trim = now + self._settings.feed_interval
             await self._sweeps.step(now)
             await self._looks.step(now)
+            await self._floors.step(now)
         except DrystoneError as error:
             self._begin_passes()
             log.warning("metadata.upkeep_failed", extra={"code": error.code.value, "reason": error.message})
@@ -109,6 +117,16 @@ class Upkeep:
         when = self._clock.monotonic() + self._settings.sweep_after
         self._sweeps.begin_at(when)
         self._looks.begin_at(when)
+        self._floors.begin_at(when)
+
+    async def _raise_floor(self) -> AsyncIterator[None]:
+        """Once after the last change, as soon as that lets the floor pass whatever could be stamped until then."""
+        committer = self._committer
+        if committer.mutations != self._mutations:
+            self._mutations, self._changed_us = committer.mutations, committer.cell_us() + AHEAD_US
+        if committer.state.floor_us < self._changed_us < committer.cell_us() - int(self._settings.floor_age * 1e6):
+            await self._floor()
+        yield
 
     async def _trim(self) -> bool:
         trimmed = await self.retention.step()

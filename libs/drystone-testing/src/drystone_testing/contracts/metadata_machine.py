@@ -64,7 +64,7 @@ class MachineWorld(Protocol):
 
 
 _CONDITIONS = st.sampled_from(["", "", "", "none-match", "match", "wrong", "star", "size", "time"])
-_INTENTS = st.one_of(
+INTENTS = st.one_of(
     st.tuples(st.just("put"), _OFTEN, _CONDITIONS),
     st.tuples(st.just("put"), _OFTEN, st.just("")),
     st.tuples(st.just("delete"), _OFTEN, _CONDITIONS),
@@ -141,7 +141,7 @@ class MetadataMachine(RuleBasedStateMachine):
 
     @rule(
         bucket=st.sampled_from(["one", "one", "one", "two"]),
-        intents=st.lists(_INTENTS, min_size=1, max_size=6),
+        intents=st.lists(INTENTS, min_size=1, max_size=6),
         faults=_FAULTS,
     )
     def batch(self, bucket: str, intents: list[tuple[Any, ...]], faults: list[str]) -> None:
@@ -476,7 +476,9 @@ class MetadataMachine(RuleBasedStateMachine):
     def _swap(self, common: dict[str, Any], bucket: str, key: Key, at: int, fresh: bool) -> SwapBlobs:
         known = self.model.buckets.get(bucket)
         versions = known.keys.get(key, []) if known else []
-        filled = [version for version in versions if version.blobs]
+        filled = [
+            version for version in versions if version.blobs and all(ref.blob_id in self.names for ref in version.blobs)
+        ]  # not those put into a bucket that the same batch made: their bucket's id was not known
         uid, old = Uid(bytes(16)), (BlobId(bytes(16)),)
         if filled:
             version = filled[at % len(filled)]

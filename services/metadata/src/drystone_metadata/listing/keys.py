@@ -11,12 +11,12 @@ from drystone_core.formats.row_sections import DELETE_MARKER
 from drystone_core.formats.rows import listed, object_head
 from drystone_core.ids import BucketId
 from drystone_core.listing import ListedObject, ObjectPage
-from drystone_metadata.store.ports import RowKey, TabletId, TabletStorage
+from drystone_metadata.store.ports import RowKey, RowReader, TabletId
 from drystone_metadata.store.reading import RowRun, successor
 
 
 async def list_objects(
-    storage: TabletStorage,
+    storage: RowReader,
     tablet: TabletId,
     bucket_id: BucketId,
     *,

@@ -8,12 +8,12 @@ from drystone_core.ids import BucketId, UploadId
 from drystone_core.listing import PartPage, UploadPage
 from drystone_core.objects import Upload
 from drystone_metadata.listing.keys import first_key
-from drystone_metadata.store.ports import RowKey, TabletId, TabletStorage
+from drystone_metadata.store.ports import RowKey, RowReader, TabletId
 from drystone_metadata.store.reading import RowRun, successor
 
 
 async def list_uploads(
-    storage: TabletStorage,
+    storage: RowReader,
     tablet: TabletId,
     bucket_id: BucketId,
     *,
@@ -70,7 +70,7 @@ async def list_uploads(
 
 
 async def list_parts(
-    storage: TabletStorage, tablet: TabletId, address: bytes, upload_id: UploadId, *, after: int, limit: int
+    storage: RowReader, tablet: TabletId, address: bytes, upload_id: UploadId, *, after: int, limit: int
 ) -> PartPage:
     """Parts with number > `after`; NoSuchUpload."""
     seq = parse_upload(upload_id)

@@ -22,6 +22,7 @@ from drystone_metadata.store.ports import RowKey, TabletId, TabletStorage
 from drystone_metadata.store.reading import Row, RowRun, successor
 
 _ATTEMPTS = 2
+_MORE_ATTEMPTS = 6
 _COMMITS_MOST = 64
 """Looked through for changes under the prefix; after more the page is read again."""
 Pause = Callable[[], AbstractAsyncContextManager[None]]
@@ -38,9 +39,12 @@ async def list_versions(
     after_key: bytes,
     after_version: str,
     limit: int,
-    pause: Pause,
+    pause: Pause | None,
+    low: bytes = b"",
+    high: bytes = b"",
 ) -> VersionPage:
-    """One page."""
+    """One page, of the addresses from `low` to `high` (empty = no end). Without `pause` a page that commits keep running into
+    is Unavailable."""
     base = bucket_id.to_bytes(8, "big")
     end_key = successor(base + prefix)
     begin = first_key(prefix, delimiter, after_key)
@@ -51,24 +55,26 @@ async def list_versions(
         begin = after_key
     if begin is None:
         return empty
-    start, first = begin, 16 if delimiter else limit + 1
+    start, end_key, first = max(base + begin, low), min(end_key, high or end_key), 16 if delimiter else limit + 1
 
     async def read() -> VersionPage:
         marker = b""
-        if after_version and after_key >= prefix:
+        if after_version and after_key >= prefix and base + after_key >= low:
             marker = await _order_of(storage, tablet, base + after_key, after_version)
         runs = [
-            RowRun(storage, tablet, RowKey(kind, base + start), RowKey(kind, end_key), first=first, most=limit + 1)
+            RowRun(storage, tablet, RowKey(kind, start), RowKey(kind, end_key), first=first, most=limit + 1)
             for kind in (CURRENT, VERSION)
         ]
-        return await _merge(runs[0], runs[1], prefix, delimiter, limit, (base + start, marker))
+        return await _merge(runs[0], runs[1], prefix, delimiter, limit, (base + after_key, marker))
 
-    for _ in range(_ATTEMPTS):
+    for _ in range(_ATTEMPTS if pause is not None else _MORE_ATTEMPTS):
         before = (await storage.state(tablet)).head
         page = await read()
         head = (await storage.state(tablet)).head
         if head == before or not await _touched(storage, tablet, before, head, bucket_id, prefix):
             return page
+    if pause is None:
+        raise Unavailable("the page changes faster than it can be read here")
     async with pause():
         before = (await storage.state(tablet)).head
         page = await read()

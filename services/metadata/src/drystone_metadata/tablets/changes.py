@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""R2: changes of buckets whose keys stand in several tablets, ended or undone by whoever meets them.
+
+A walk goes along the bucket's addresses from left to right, looking at the tablets themselves: it carries the bucket to a tablet,
+then reads how far that one reaches, and goes on from there. A tablet's range only shrinks by giving its upper part away
+together with the copy, and only grows by taking the newer of two copies: so what was walked over carries the bucket.
+
+Invariants
+  W1  A deletion is ended only when every tablet with addresses of the bucket was closed at its generation (carrying Y3).
+  W2  All steps may be done twice, at once, and by different processes.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from drystone_core.errors import ErrorCode, Refused, Unavailable
+from drystone_core.formats.row_keys import BUCKET, BUCKET_NAME
+from drystone_core.formats.row_parts import decode_bucket
+from drystone_core.ids import WriteId, make_write_id
+from drystone_core.mutations import Outcome
+from drystone_core.objects import Bucket
+from drystone_core.ports import Clock, Entropy
+from drystone_metadata.logic.carrying import BuryBucket, CarryBucket, EndChange
+from drystone_metadata.logic.decide import Change
+from drystone_metadata.store.ports import (
+    CELL_TABLET,
+    KeyOutOfRange,
+    RowKey,
+    TabletId,
+    TabletPhase,
+    TabletStorage,
+    UnknownTablet,
+)
+from drystone_metadata.tablets.map import TabletMap
+
+Submit = Callable[[TabletId, Change], Awaitable[Outcome]]
+"""Has a change decided in that tablet, by whichever process owns it."""
+_MOVES = 64
+"""Times a walk may find a tablet changed under it."""
+
+
+class BucketChanges:
+    """Carries buckets to tablets, and ends what was begun."""
+
+    def __init__(
+        self, *, storage: TabletStorage, tablets: TabletMap, submit: Submit, clock: Clock, entropy: Entropy
+    ) -> None:
+        self._storage = storage
+        self._map = tablets
+        self._submit = submit
+        self._clock = clock
+        self._entropy = entropy
+
+    async def bucket(self, name: str) -> Bucket | None:
+        """As the first tablet has it; None when absent."""
+        key = name.encode()
+        (value,) = await self._storage.read(CELL_TABLET, [RowKey(BUCKET, key)])
+        return None if value is None else decode_bucket(key, value)
+
+    async def carry(self, bucket: Bucket, tablet: TabletId) -> None:
+        """The tablet's copy becomes at least this new; BucketNotEmpty when it cannot be closed."""
+        if tablet != CELL_TABLET:
+            await self._submit(tablet, CarryBucket(write_id=self._id(), bucket=bucket.name, value=bucket))
+
+    async def end(self, bucket: Bucket) -> None:
+        """End a change that is begun in the first tablet (its row as it was read there)."""
+        done = True
+        try:
+            await self._walk(bucket, self.carry)
+        except Refused as refused:
+            if not bucket.closed or refused.code is not ErrorCode.BUCKET_NOT_EMPTY:
+                raise
+            done = False
+        await self._submit(
+            CELL_TABLET,
+            EndChange(
+                write_id=self._id(),
+                bucket=bucket.name,
+                bucket_id=bucket.bucket_id,
+                generation=bucket.generation,
+                done=done,
+            ),
+        )
+        if bucket.closed and done and not await self._known(bucket):
+            await self._walk(bucket, self._bury)
+
+    async def leftovers(self, tablet: TabletId) -> AsyncIterator[None]:
+        """Bury what the ends of deletions left in a tablet that this process owns; yields after each bounded piece."""
+        if tablet == CELL_TABLET:
+            return
+        start, end = RowKey(BUCKET, b""), RowKey(BUCKET + 1, b"")
+        while True:
+            page = await self._storage.scan(tablet, start, end, 256)
+            closed = [one for row, value in page if (one := decode_bucket(row.key, value)).closed]
+            names = [RowKey(BUCKET_NAME, one.bucket_id.to_bytes(8, "big")) for one in closed]
+            here = await self._storage.read(tablet, names) if names else []
+            for one, name in zip(closed, here, strict=True):
+                if name is not None and not await self._known(one):
+                    await self._bury(one, tablet)
+            if len(page) < 256:
+                return
+            start = RowKey(BUCKET, page[-1][0].key + b"\0")
+            yield
+
+    async def _known(self, bucket: Bucket) -> bool:
+        """Whether the first tablet still has the bucket: its id, not its name."""
+        (name,) = await self._storage.read(CELL_TABLET, [RowKey(BUCKET_NAME, bucket.bucket_id.to_bytes(8, "big"))])
+        return name is not None
+
+    async def _bury(self, bucket: Bucket, tablet: TabletId) -> None:
+        if tablet != CELL_TABLET:
+            change = BuryBucket(write_id=self._id(), bucket=bucket.name, bucket_id=bucket.bucket_id)
+            await self._submit(tablet, change)
+
+    async def _walk(self, bucket: Bucket, step: Callable[[Bucket, TabletId], Awaitable[None]]) -> None:
+        """Do `step` in every tablet that has addresses of the bucket."""
+        at, end = bucket.bucket_id.to_bytes(8, "big"), (bucket.bucket_id + 1).to_bytes(8, "big")
+        for _ in range(_MOVES):
+            while True:
+                spot = await self._map.look(at)
+                try:
+                    await step(bucket, spot.tablet)
+                    state = await self._storage.state(spot.tablet)
+                except (KeyOutOfRange, UnknownTablet):
+                    break
+                if state.phase is not TabletPhase.OPEN or at < state.low or (state.high and at >= state.high):
+                    break
+                if not state.high or state.high >= end:
+                    return
+                at = state.high
+        raise Unavailable("the bucket's tablets are being moved")
+
+    def _id(self) -> WriteId:
+        return make_write_id(self._clock.wall_us(), self._entropy.token(16))
