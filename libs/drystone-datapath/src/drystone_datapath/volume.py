@@ -36,6 +36,8 @@ class DiskUnit:
     state: DiskState = DiskState.HEALTHY
     label: str = ""
     """For people: its directory."""
+    vouched: bool = False
+    """Another node serves it, and only while it makes sure itself, every second, that it still is this disk."""
 
 
 @dataclass(slots=True, eq=False)

@@ -72,7 +72,7 @@ class PeerDisks:
             return
         label = f"{node.node}/{disk.disk[:8]}"
         self._disks[disk.disk] = remote = RemoteDisk(peer=peer, disk_id=disk.disk, label=label)
-        unit = DiskUnit(disk.disk, remote, self._world.lane(label), state=DiskState.FAILED, label=label)
+        unit = DiskUnit(disk.disk, remote, self._world.lane(label), state=DiskState.FAILED, label=label, vouched=True)
         # FAILED until the watch has seen it: its return makes the registry take its volumes in.
         self._watch.add(unit)
         log.info("peer.disk", extra={"disk": disk.disk, "node": node.node})

@@ -8,6 +8,7 @@ from drystone_core.errors import Damaged
 from drystone_core.formats.disk_identity import DiskIdentity, decode_identity
 from drystone_core.ids import DiskId
 from drystone_core.ports import Disk
+from drystone_datapath.volume import DiskUnit
 from drystone_runtime.documents import TEMPORARY, read_document
 from drystone_storage.disks.documents import (
     IDENTITY_NAME,
@@ -89,6 +90,11 @@ def _known(place: Place) -> KnownDisks | None:
         return decode_known(read_document(place, KNOWN_NAME))
     except ValueError:
         return None
+
+
+def look_at(unit: DiskUnit) -> tuple[int, int]:
+    """(free, total) when the unit still is its disk; OSError or Damaged with why it is not. One call to another node."""
+    return unit.disk.space() if unit.vouched else probe(unit.disk, unit.disk_id)
 
 
 def probe(disk: Disk, disk_id: DiskId) -> tuple[int, int]:

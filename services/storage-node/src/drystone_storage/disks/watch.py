@@ -21,7 +21,7 @@ from drystone_core.ids import DiskId
 from drystone_core.placement import DiskChoice
 from drystone_core.ports import Clock, Lanes
 from drystone_datapath.volume import DiskState, DiskUnit
-from drystone_storage.disks.survey import probe
+from drystone_storage.disks.survey import look_at
 from drystone_storage.settings import WatchSettings
 
 log = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class DiskWatch:
                 self._fail(watched, f"a call hangs for {now - since:.0f} s")
             elif since is None or now - since < self._settings.every:
                 asked.append(watched)
-        calls = [(w.unit.lane, partial(probe, w.unit.disk, w.unit.disk_id)) for w in asked]
+        calls = [(w.unit.lane, partial(look_at, w.unit)) for w in asked]
         results = await self._lanes.scatter(calls, deadline=now + self._settings.patience)
         for watched, result in zip(asked, results, strict=True):
             if isinstance(result, TimeoutError):
