@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from drystone_core.errors import DrystoneError
 from drystone_core.extents import BlobRef, StripedExtent
-from drystone_core.ids import BlobId, BucketId, Key, Uid, UploadId, VersionId
+from drystone_core.ids import BlobId, BucketId, DiskId, Key, Uid, UploadId, VersionId, VolumeId
 from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
 from drystone_core.mutations import Mutation, Outcome
 from drystone_core.objects import Bucket, ObjectVersion
@@ -196,6 +196,10 @@ class StorageService(Protocol):
 
 class StorageNodeService(StorageService, Protocol):
     """A storage node as gateways on other hosts use it: they cut large blobs into pieces themselves."""
+
+    async def locate(self, volumes: Sequence[VolumeId]) -> list[tuple[DiskId | None, ...]]:
+        """For each volume the disk of each slot (None: not known); empty when the volume is not known."""
+        ...
 
     async def append_piece(
         self,

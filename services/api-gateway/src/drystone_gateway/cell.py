@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The services behind a gateway of a cell: found through the coordinator, each called over a link of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from drystone_core.errors import Unavailable
 from drystone_core.formats.coordination import NodeDocument
 from drystone_core.identity import ServiceKind
+from drystone_core.ids import DiskId, VolumeId
 from drystone_gateway.clients.metadata import CellMetadata, MetadataNode
+from drystone_gateway.clients.places import VolumePlaces
 from drystone_gateway.clients.storage import CellNode, CellStorage
 from drystone_runtime.coordination.cache import OwnerRing
 from drystone_runtime.coordination.directory import NodeDirectory
@@ -85,6 +89,14 @@ async def cell_services(process: Process) -> CellServices:
 
     metadata_nodes, storage_nodes = directory(ServiceKind.METADATA), directory(ServiceKind.STORAGE_NODE)
 
+    async def locate(volumes: Sequence[VolumeId]) -> list[tuple[DiskId | None, ...]]:
+        nodes = [one.client.node for one in storage_nodes.nodes() if one.client.node is not None]
+        if not nodes:
+            raise Unavailable("no storage node is known")
+        return await nodes[int(process.entropy.uniform(0, len(nodes))) % len(nodes)].locate(volumes)
+
+    places = VolumePlaces(cache=place.cache, locate=locate, clock=clock, background=background)
+
     def owner() -> str | None:
         found = ring.owner(CELL_TABLET)
         return found.node if found is not None else None
@@ -103,6 +115,7 @@ async def cell_services(process: Process) -> CellServices:
             nodes=lambda: [one.client.storage for one in storage_nodes.nodes() if one.client.storage],
             clock=clock,
             entropy=process.entropy,
+            nearest=places.node_of,
         ),
         metadata_nodes=metadata_nodes,
         storage_nodes=storage_nodes,

@@ -16,7 +16,7 @@ from typing import Any
 from drystone_core.cell import DiskStatus, NodeStatus
 from drystone_core.errors import DrystoneError, Unavailable
 from drystone_core.extents import BlobRef, StripedExtent
-from drystone_core.ids import BlobId, VolumeId, make_blob_id, volume_text
+from drystone_core.ids import BlobId, DiskId, VolumeId, make_blob_id, volume_text
 from drystone_core.ports import Buffer
 from drystone_core.services import BlobHeader, BlobWriter, ReadChunk, SmallBlob
 from drystone_datapath.buffers import PIECE_BYTES, READ_BYTES, BufferPool, PooledBuffer
@@ -249,6 +249,15 @@ class StorageNode:
                 await self.find(volume_id)
         async for chunk in self.reader.read(blobs, start, length):
             yield chunk
+
+    async def locate(self, volumes: Sequence[VolumeId]) -> list[tuple[DiskId | None, ...]]:
+        """The disk of each slot; empty for a volume that no disk at hand knows."""
+        found: list[tuple[DiskId | None, ...]] = []
+        for volume_id in volumes:
+            volume = self.registry.get(volume_id) or await self.find(volume_id)
+            slots = volume.slots if volume is not None else ()
+            found.append(tuple(slot.unit.disk_id if slot is not None else None for slot in slots))
+        return found
 
     async def find(self, volume_id: VolumeId) -> Volume | None:
         """The volume, looked for on every disk that answers; at most once a second each."""

@@ -36,7 +36,8 @@ _ROWS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "Append": (_GATEWAY,),
         "AppendPiece": (_GATEWAY,),
         "ReadShort": (_GATEWAY,),
-        "Read": (_GATEWAY, _STORAGE),
+        "Read": (_GATEWAY,),
+        "LocateVolumes": (_GATEWAY,),
         "GetStatus": (_GATEWAY, _REPLICATION),
     },
     "drystone.storage.v1.UpkeepService": {

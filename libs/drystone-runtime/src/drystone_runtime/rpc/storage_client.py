@@ -12,7 +12,7 @@ from drystone.storage.v1 import storage_pb2 as pb
 from drystone.storage.v1 import storage_pb2_grpc
 from drystone_core.cell import DiskStatus, NodeStatus
 from drystone_core.extents import BlobRef, StripedExtent
-from drystone_core.ids import BlobId
+from drystone_core.ids import BlobId, DiskId, VolumeId
 from drystone_core.ports import Buffer
 from drystone_core.services import BlobHeader, ReadChunk, SmallBlob
 from drystone_runtime.background import Background
@@ -100,6 +100,13 @@ class RpcStorage:
         request = pb.ReadRequest(blobs=blob_messages(blobs), start=start, length=length)
         async for answer in stream(self._stub.Read, request, timeout=self._timeout):
             yield ReadChunk(memoryview(answer.bytes), _nothing)
+
+    async def locate(self, volumes: Sequence[VolumeId]) -> list[tuple[DiskId | None, ...]]:
+        """On which disks the volumes lie, as that node knows it."""
+        answer: pb.LocateVolumesResponse = await self._call(
+            self._stub.LocateVolumes, pb.LocateVolumesRequest(volumes=volumes)
+        )
+        return [tuple(DiskId(disk) if disk else None for disk in place.disks) for place in answer.places]
 
     async def status(self) -> NodeStatus:
         """Disks and volumes."""

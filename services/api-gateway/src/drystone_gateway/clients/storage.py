@@ -79,7 +79,10 @@ class CellStorage:
         clock: Clock,
         entropy: Entropy,
         settings: CellStorageSettings | None = None,
+        nearest: Callable[[Sequence[BlobRef]], str | None] = lambda blobs: None,
     ) -> None:
+        """`nearest`: the node that holds the bytes of a short read, when that is known."""
+        self._nearest = nearest
         self._nodes, self._clock, self._entropy = nodes, clock, entropy
         self._settings = settings or CellStorageSettings()
         self._pieces = BufferPool(size=PIECE_BYTES, count=self._settings.piece_buffers)
@@ -114,7 +117,7 @@ class CellStorage:
         """Verified bytes in order; continued at another node when one goes away."""
         done = 0
         failure: Unavailable | None = None
-        for node in self._in_order():
+        for node in self._in_order(first=self._nearest(blobs) if length <= SHORT else None):
             try:
                 if length - done <= SHORT:
                     async with self._soon(node):
@@ -158,15 +161,15 @@ class CellStorage:
         """C4: Unavailable when what is inside takes too long."""
         return within(self._settings.late, f"the storage node {node.name}")
 
-    def _in_order(self, *, near: bool = False) -> list[CellNode]:
-        """Whom to ask: in turn, near ones first for appends, those that failed lately last."""
+    def _in_order(self, *, near: bool = False, first: str | None = None) -> list[CellNode]:
+        """Whom to ask: `first`, then the others in turn, near ones first for appends, those that failed lately last."""
         nodes = list(self._nodes())
         if not nodes:
             return []
         self._turn = (self._turn + 1) % len(nodes)
         now = self._clock.monotonic()
         turned = nodes[self._turn :] + nodes[: self._turn]
-        turned.sort(key=lambda node: (node.avoid_until > now, near and not node.near))
+        turned.sort(key=lambda node: (node.avoid_until > now, node.name != first, near and not node.near))
         return turned[: self._settings.tries]
 
     def _failed(self, node: CellNode, error: Unavailable) -> Unavailable:

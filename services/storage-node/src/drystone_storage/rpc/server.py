@@ -13,7 +13,7 @@ from drystone.storage.v1 import storage_pb2_grpc
 from drystone_core.cell import NodeStatus
 from drystone_core.errors import DrystoneError, ErrorCode, Refused
 from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, BlobRef
-from drystone_core.ids import BlobId, BucketId, Key, Uid
+from drystone_core.ids import BlobId, BucketId, Key, Uid, VolumeId
 from drystone_core.services import BlobHeader, SmallBlob, StorageNodeService
 from drystone_runtime.rpc.blob_messages import blob_message, blob_values, striped_message
 from drystone_runtime.rpc.server import RpcService
@@ -21,6 +21,7 @@ from drystone_runtime.rpc.status import to_detail
 from drystone_runtime.rpc.storage_client import SHORT_BYTES, SHORT_RANGES
 
 SERVICE = "drystone.storage.v1.StorageService"
+VOLUMES = 256
 ITEMS = 1024
 _KINDS: Mapping[int, int] = MappingProxyType(
     {
@@ -121,6 +122,14 @@ class _Servicer(storage_pb2_grpc.StorageServiceServicer):
             finally:
                 chunk.release()
             yield answer
+
+    async def LocateVolumes(
+        self, request: pb.LocateVolumesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.LocateVolumesResponse:
+        if len(request.volumes) > VOLUMES:
+            raise Refused(ErrorCode.INVALID_ARGUMENT, f"at most {VOLUMES} volumes are located at once")
+        found = await self._storage.locate([VolumeId(volume) for volume in request.volumes])
+        return pb.LocateVolumesResponse(places=[pb.VolumePlace(disks=[disk or "" for disk in one]) for one in found])
 
     async def GetStatus(
         self, request: pb.GetStatusRequest, context: grpc.aio.ServicerContext[Any, Any]

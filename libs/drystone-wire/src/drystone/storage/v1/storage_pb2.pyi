@@ -33,6 +33,24 @@ DISK_STATE_HEALTHY: DiskState
 DISK_STATE_SUSPECT: DiskState
 DISK_STATE_FAILED: DiskState
 
+class LocateVolumesRequest(_message.Message):
+    __slots__ = ("volumes",)
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    volumes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, volumes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class VolumePlace(_message.Message):
+    __slots__ = ("disks",)
+    DISKS_FIELD_NUMBER: _ClassVar[int]
+    disks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, disks: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LocateVolumesResponse(_message.Message):
+    __slots__ = ("places",)
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    places: _containers.RepeatedCompositeFieldContainer[VolumePlace]
+    def __init__(self, places: _Optional[_Iterable[_Union[VolumePlace, _Mapping]]] = ...) -> None: ...
+
 class AppendItem(_message.Message):
     __slots__ = ("bucket_id", "key", "uid", "part", "offset", "kind", "payload", "trailer")
     BUCKET_ID_FIELD_NUMBER: _ClassVar[int]

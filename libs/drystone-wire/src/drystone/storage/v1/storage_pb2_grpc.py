@@ -55,6 +55,11 @@ class StorageServiceStub:
                 request_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.ReadRequest.SerializeToString,
                 response_deserializer=drystone_dot_storage_dot_v1_dot_storage__pb2.ReadResponse.FromString,
                 _registered_method=True)
+        self.LocateVolumes = channel.unary_unary(
+                '/drystone.storage.v1.StorageService/LocateVolumes',
+                request_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.LocateVolumesRequest.SerializeToString,
+                response_deserializer=drystone_dot_storage_dot_v1_dot_storage__pb2.LocateVolumesResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/drystone.storage.v1.StorageService/GetStatus',
                 request_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.GetStatusRequest.SerializeToString,
@@ -95,6 +100,13 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LocateVolumes(self, request, context):
+        """On which disks volumes lie, slot by slot, as this node knows it: for whoever wants to read near the bytes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """Disks and volumes of this node.
         """
@@ -124,6 +136,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.Read,
                     request_deserializer=drystone_dot_storage_dot_v1_dot_storage__pb2.ReadRequest.FromString,
                     response_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.ReadResponse.SerializeToString,
+            ),
+            'LocateVolumes': grpc.unary_unary_rpc_method_handler(
+                    servicer.LocateVolumes,
+                    request_deserializer=drystone_dot_storage_dot_v1_dot_storage__pb2.LocateVolumesRequest.FromString,
+                    response_serializer=drystone_dot_storage_dot_v1_dot_storage__pb2.LocateVolumesResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -240,6 +257,33 @@ class StorageService:
             '/drystone.storage.v1.StorageService/Read',
             drystone_dot_storage_dot_v1_dot_storage__pb2.ReadRequest.SerializeToString,
             drystone_dot_storage_dot_v1_dot_storage__pb2.ReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LocateVolumes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.storage.v1.StorageService/LocateVolumes',
+            drystone_dot_storage_dot_v1_dot_storage__pb2.LocateVolumesRequest.SerializeToString,
+            drystone_dot_storage_dot_v1_dot_storage__pb2.LocateVolumesResponse.FromString,
             options,
             channel_credentials,
             insecure,
