@@ -127,7 +127,7 @@ class OneProcess:
         task = self.tasks.pop(tablet, None)
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, ProcessEnds):
                 await task
 
     async def end(self) -> None:
@@ -197,14 +197,21 @@ class TabletsMachine(MetadataMachine):
             return
         changes = [change for intent in intents if (change := self._change(changed, *intent)) is not None]
         self._move(lambda: self._split(spot.tablet, address), [] if changes else faults, changes)
+        for which in range(4):
+            self.repeat(which)
 
     async def _split(self, tablet: TabletId, middle: bytes) -> None:
         await self.process.running[tablet].splitter.split(middle)
         type(self).splits += 1
 
-    @rule(which=st.integers(0, 7), faults=_FAULTS_OF_MOVES)
-    def join(self, which: int, faults: list[str]) -> None:
-        """Two neighbours become one, long after the last commit."""
+    @rule(
+        which=st.integers(0, 7),
+        faults=_FAULTS_OF_MOVES,
+        bucket=st.sampled_from(BUCKETS),
+        intents=st.lists(INTENTS, max_size=3),
+    )
+    def join(self, which: int, faults: list[str], bucket: str, intents: list[tuple[Any, ...]]) -> None:
+        """Two neighbours become one, long after the last commit; then keys change."""
         spots = self.run(self.process.map.all())
         if len(spots) < 2:
             return
@@ -217,6 +224,8 @@ class TabletsMachine(MetadataMachine):
             type(self).joins += 1
 
         self._move(join, faults)
+        self._batch([change for intent in intents if (change := self._change(bucket, *intent)) is not None])
+        self.compare_versions(bucket)
 
     def _move(self, move: Callable[[], Any], faults: list[str], changes: Sequence[Any] = ()) -> None:
         self.world.plan_moves(faults)  # type: ignore[attr-defined]

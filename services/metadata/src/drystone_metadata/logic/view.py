@@ -144,7 +144,7 @@ class View:
     def find_bucket(self, name: str) -> Bucket | None:
         """The bucket, None when absent; V4."""
         found = self.copy(name)
-        if not self.first and (found is None or found.closed or not self.holds_some_of(found)):
+        if not self.first and (found is None or found.closed):
             raise NotCarried(name)
         return found
 
@@ -187,13 +187,6 @@ class View:
         low, high = self.state.low, self.state.high
         after = (int.from_bytes(bucket8, "big") + 1).to_bytes(9, "big")[1:]
         return low <= bucket8 and (not high or after <= high)
-
-    def holds_some_of(self, bucket: Bucket) -> bool:
-        """Whether the tablet holds any key of a bucket; a copy of one that it has no keys of is not kept up."""
-        low, high = self.state.low, self.state.high
-        return (not high or bucket.bucket_id.to_bytes(8, "big") < high) and low < (bucket.bucket_id + 1).to_bytes(
-            8, "big"
-        )
 
     def empty(self, under: Under) -> bool:
         """Whether a bucket has no row of a kind in this tablet."""
