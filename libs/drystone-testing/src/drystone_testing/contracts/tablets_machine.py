@@ -165,6 +165,12 @@ class TabletsMachine(MetadataMachine):
                 self._compare(change, answer)
         self._own()
 
+    def _compare(self, change: Any, answer: Outcome | BaseException) -> None:
+        """A repeat is recognised in the tablet of its key, and a bucket made anew has its keys elsewhere (ADR 0404)."""
+        super()._compare(change, answer)
+        if isinstance(change, DeleteBucket) and isinstance(answer, Outcome):
+            self.done = [one for one in self.done if one[0].bucket != change.bucket or isinstance(one[0], OfBuckets)]
+
     async def _send(self, changes: list[Any]) -> list[Any]:
         """What is answered Unavailable is sent again, once all tablets have an owner."""
         answers: list[Any] = [Unavailable("not sent")] * len(changes)
