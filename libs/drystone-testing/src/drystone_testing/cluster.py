@@ -25,6 +25,7 @@ from drystone_testing.cassandra_node import CassandraNode
 from drystone_testing.cassandra_node import missing as missing_cassandra
 from drystone_testing.etcd_servers import MISSING, EtcdServers, find_etcd, free_ports
 from drystone_testing.live import drystone_command
+from drystone_testing.network import Network
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
@@ -49,6 +50,8 @@ class Shape:
     session: str = "4s"
     """A process that is silent for so long counts as gone."""
     durable_etcd: bool = False
+    namespaces: bool = False
+    """Each metadata process and storage node is a host of its own that can be cut off (needs root)."""
 
     def count(self, role: str) -> int:
         """Of a role's processes."""
@@ -162,9 +165,17 @@ class Cluster:
         self._known = known["ports"]
         self.access_key, self.secret_key = credential or (str(known["access_key"]), str(known["secret_key"]))
         shape = self.shape
-        self.etcd = EtcdServers(self.root / "etcd", shape.etcd, ports=self._known["etcd"], durable=shape.durable_etcd)
+        self.network = Network() if shape.namespaces else None
+        self._address = self.network.gateway if self.network else "127.0.0.1"
+        """Of whatever is no host of its own."""
+        self.etcd = EtcdServers(
+            self.root / "etcd", shape.etcd, ports=self._known["etcd"], durable=shape.durable_etcd, address=self._address
+        )
         self.cassandra = CassandraNode(
-            self.root / "cassandra", port=self._known["cassandra"][0], storage_port=self._known["cassandra"][1]
+            self.root / "cassandra",
+            address=self._address,
+            port=self._known["cassandra"][0],
+            storage_port=self._known["cassandra"][1],
         )
         self.services: dict[str, Service] = {}
         for role in ROLES:
@@ -227,7 +238,10 @@ class Cluster:
         self._run("cell", "init")
 
     def heal(self) -> None:
-        """Let what stands still go on, start what does not run, wait until all serve."""
+        """Join what was cut off, let what stands still go on, start what does not run, wait until all serve."""
+        if self.network is not None:
+            for one in (*self.of("metadata"), *self.of("storage-node")):
+                self.network.join(one.name)
         for member in self.etcd.members:
             if member.process is None:
                 member.start()
@@ -271,6 +285,8 @@ class Cluster:
                 one.stop()
         self.cassandra.stop()
         self.etcd.kill()
+        if self.network is not None:
+            self.network.close()
 
     def run(self, *arguments: str) -> str:
         """What a `drystone` command says; RuntimeError when it fails."""
@@ -304,10 +320,14 @@ class Cluster:
         name = f"{short}-{index + 1}"
         port, folder = self._known[role][index], self.root / name
         folder.mkdir(mode=0o700, exist_ok=True)
+        before: tuple[str, ...] = ()
+        address = self._address
+        if self.network is not None and role in ("metadata", "storage-node"):
+            address, before = self.network.add(name), self.network.command(name)
         config = folder / "drystone.toml"
-        config.write_text(self._config(role, index, name, port))
+        config.write_text(self._config(role, index, name, f"{address}:{port}"))
         disks = [str(folder / f"disk-{number + 1}") for number in range(self.shape.disks_each)]
-        command = (*drystone_command(), role, "--config", str(config))
+        command = (*before, *drystone_command(), role, "--config", str(config))
         return Service(
             role=role,
             name=name,
@@ -317,12 +337,12 @@ class Cluster:
             port=port,
         )
 
-    def _config(self, role: str, index: int, name: str, port: int) -> str:
+    def _config(self, role: str, index: int, name: str, listen: str) -> str:
         certs, folder = self.root / "certs", self.root / name
         sections: dict[str, dict[str, object]] = {
             "node": {"name": name, "state": str(folder / "state"), "zone": f"zone-{index % self.shape.zones + 1}"},
             "rpc": {
-                "listen": f"127.0.0.1:{port}",
+                "listen": listen,
                 "tls_ca": str(certs / "ca.crt"),
                 "tls_cert": str(certs / f"{role}-{name}.crt"),
                 "tls_key": str(certs / f"{role}-{name}.key"),

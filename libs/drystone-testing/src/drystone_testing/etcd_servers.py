@@ -71,24 +71,26 @@ class EtcdMember:
     more: Sequence[str] = ()
     durable: bool = False
     """With fsync."""
+    address: str = "127.0.0.1"
+    """Where it listens."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def endpoint(self) -> str:
         """For clients."""
-        return f"127.0.0.1:{self.client_port}"
+        return f"{self.address}:{self.client_port}"
 
     def start(self) -> None:
         """Begin; `EtcdServers.wait` says when it serves."""
         binary = find_etcd()
         assert binary is not None, MISSING
         scheme = "https" if self.tls else "http"
-        client, peer = f"{scheme}://{self.endpoint}", f"http://127.0.0.1:{self.peer_port}"
+        client, peer = f"{scheme}://{self.endpoint}", f"http://{self.address}:{self.peer_port}"
         arguments = [
             *("--name", self.name, "--data-dir", str(self.folder / self.name), "--log-level", "warn"),
             *("--listen-client-urls", client, "--advertise-client-urls", client),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
-            *("--listen-metrics-urls", f"http://127.0.0.1:{self.health_port}"),
+            *("--listen-metrics-urls", f"http://{self.address}:{self.health_port}"),
             *("--initial-cluster", self.cluster, "--initial-cluster-token", self.folder.name),
             *(() if self.durable else ("--unsafe-no-fsync",)),
             *self.more,
@@ -115,7 +117,7 @@ class EtcdMember:
         """What its health port says; empty when it says nothing."""
         with (
             suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=2) as answer,
+            urllib.request.urlopen(f"http://{self.address}:{self.health_port}{path}", timeout=2) as answer,
         ):
             return str(answer.read().decode())
         return ""
@@ -133,12 +135,13 @@ class EtcdServers:
         more: Sequence[str] = (),
         ports: Sequence[int] = (),
         durable: bool = False,
+        address: str = "127.0.0.1",
     ) -> None:
         """`ports`: three for each member, when it shall be found again after a later start."""
         folder.mkdir(parents=True, exist_ok=True)
         ports = ports or free_ports(3 * count)
         names = [f"etcd{i}" for i in range(count)]
-        peers = ",".join(f"{name}=http://127.0.0.1:{ports[3 * i + 1]}" for i, name in enumerate(names))
+        peers = ",".join(f"{name}=http://{address}:{ports[3 * i + 1]}" for i, name in enumerate(names))
         self.members = [
             EtcdMember(
                 name=name,
@@ -150,6 +153,7 @@ class EtcdServers:
                 tls=tls,
                 more=more,
                 durable=durable,
+                address=address,
             )
             for i, name in enumerate(names)
         ]
