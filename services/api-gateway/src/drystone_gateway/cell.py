@@ -11,6 +11,7 @@ from drystone_core.identity import ServiceKind
 from drystone_core.ids import DiskId, VolumeId
 from drystone_gateway.clients.metadata import CellMetadata, MetadataNode
 from drystone_gateway.clients.places import VolumePlaces
+from drystone_gateway.clients.routes import FIRST_TABLET
 from drystone_gateway.clients.storage import CellNode, CellStorage
 from drystone_runtime.coordination.cache import OwnerRing
 from drystone_runtime.coordination.directory import NodeDirectory
@@ -21,8 +22,6 @@ from drystone_runtime.rpc.metadata_client import RpcMetadata
 from drystone_runtime.rpc.process import Process
 from drystone_runtime.rpc.storage_client import RpcStorage
 
-CELL_TABLET = b"cell"
-"""The tablet that holds the cell's buckets (drystone_metadata.store.ports)."""
 LOOK_SECONDS = 0.5
 """Between two looks whether there is a service of each kind."""
 
@@ -51,8 +50,8 @@ class CellServices:
     process: Process
 
     def owner(self) -> str | None:
-        """The metadata process that should own the names now."""
-        found = self.ring.owner(CELL_TABLET)
+        """The metadata process that should own the first tablet, which knows all buckets, now."""
+        found = self.ring.owner(FIRST_TABLET)
         return found.node if found is not None else None
 
     async def follow(self, metadata: Dependency, storage: Dependency) -> None:
@@ -97,8 +96,8 @@ async def cell_services(process: Process) -> CellServices:
 
     places = VolumePlaces(cache=place.cache, locate=locate, clock=clock, background=background)
 
-    def owner() -> str | None:
-        found = ring.owner(CELL_TABLET)
+    def owner(tablet: bytes) -> str | None:
+        found = ring.owner(tablet)
         return found.node if found is not None else None
 
     services = CellServices(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`drystone metadata` and `python -m drystone_metadata`: the metadata service over gRPC.
 
-In a cell (`coordinator.endpoints`) its tablets are in Cassandra, and whichever process the ring names owns one; alone, with
+In a cell (`coordinator.endpoints`) its tablets are in Cassandra, and whichever process the ring names owns each; alone, with
 DIR…, its members are in these directories.
 """
 
@@ -24,7 +24,7 @@ from drystone_metadata.settings import chosen
 from drystone_metadata.store.cassandra import OpenCell, check_identity, open_cell
 from drystone_metadata.store.cassandra.settings import chosen as cassandra_settings
 from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
-from drystone_metadata.store.ports import CELL_TABLET, TabletStorage
+from drystone_metadata.store.ports import CELL_TABLET, TabletId, TabletStorage
 from drystone_runtime.coordination.cache import OwnerRing
 from drystone_runtime.disks import RealDisk
 from drystone_runtime.lanes import LoopLanes, ThreadLane
@@ -76,17 +76,12 @@ async def start_in_cell(process: Process) -> Started:
     background.keep("health.cassandra", partial(_follow, store.storage, process.health.depend("cassandra"), clock))
     ring = OwnerRing(cache=place.cache)
     metadata = OwnedMetadata(
-        local=LocalMetadata(
-            storage=store.storage,
-            tablet=CELL_TABLET,
-            clock=clock,
-            entropy=entropy,
-            settings=chosen(process.settings.metadata),
-            shared=True,
-        ),
+        storage=store.storage,
         name=place.name,
         owner=partial(_owner, ring),
         clock=clock,
+        entropy=entropy,
+        settings=chosen(process.settings.metadata),
     )
 
     async def enter() -> None:
@@ -128,8 +123,8 @@ async def _follow(storage: TabletStorage, cassandra: Dependency, clock: Clock) -
         await clock.sleep(LOOK_SECONDS)
 
 
-def _owner(ring: OwnerRing) -> str | None:
-    found = ring.owner(CELL_TABLET)
+def _owner(ring: OwnerRing, tablet: TabletId) -> str | None:
+    found = ring.owner(tablet)
     return found.node if found is not None else None
 
 

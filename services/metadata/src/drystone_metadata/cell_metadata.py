@@ -26,7 +26,8 @@ from drystone_metadata.reads import MetadataReads
 from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.ports import CELL_TABLET, TabletId, TabletStorage
 from drystone_metadata.tablets.changes import BucketChanges, Submit
-from drystone_metadata.tablets.map import TabletMap
+from drystone_metadata.tablets.map import Spot, TabletMap
+from drystone_metadata.tablets.owning import NotOwner
 from drystone_metadata.tablets.reading import MOVED, CellRows, dead_across, versions_across
 
 _ATTEMPTS = 24
@@ -43,12 +44,13 @@ class TabletsMetadata(MetadataReads):
         storage: TabletStorage,
         tablets: TabletMap,
         submit: Submit,
+        ours: Callable[[TabletId], bool],
         pause: Callable[[TabletId], Pause | None],
         clock: Clock,
         entropy: Entropy,
         settings: MetadataSettings,
     ) -> None:
-        """`pause`: of a tablet that this process owns, else None."""
+        """`ours`: whether this process owns a tablet; `pause`: of one that it owns, else None."""
         super().__init__(rows=CellRows(storage, tablets), tablet=CELL_TABLET, settings=settings, committer=None)
         self._storage = storage
         self._map = tablets
@@ -56,7 +58,9 @@ class TabletsMetadata(MetadataReads):
         self._pause = pause
         self._ids: dict[str, BucketId] = {}
         """Where to look for a bucket's keys first (M1)."""
-        self.changes = BucketChanges(storage=storage, tablets=tablets, submit=submit, clock=clock, entropy=entropy)
+        self.changes = BucketChanges(
+            storage=storage, tablets=tablets, submit=submit, ours=ours, clock=clock, entropy=entropy
+        )
 
     def mutate(self, mutation: Change) -> Awaitable[Outcome]:
         """Decided and durable when it returns. Concurrent calls of one tablet share commits."""
@@ -84,6 +88,8 @@ class TabletsMetadata(MetadataReads):
             spot = self._map.known(address) or await self._map.look(address)
             try:
                 return await self._submit(spot.tablet, mutation)
+            except NotOwner as elsewhere:
+                raise _redirect(elsewhere, spot, address[:8]) from None
             except MOVED:
                 self._ids.pop(name, None)
                 await self._map.look(address)
@@ -169,3 +175,9 @@ class TabletsMetadata(MetadataReads):
     async def dead_blobs(self, names: Sequence[BlobName]) -> list[bool]:
         """For each: is the blob dead (R7)? What cannot be judged at one head is not dead yet."""
         return await dead_across(self._storage, self._map, names)
+
+
+def _redirect(elsewhere: NotOwner, spot: Spot, bucket8: bytes) -> NotOwner:
+    """With the keys of the bucket that the tablet holds (hex; `high` empty = all that follow), so that others find it again."""
+    low, high = (bound[8:] if bound[:8] == bucket8 else b"" for bound in (spot.low, spot.high))
+    return NotOwner(**dict(elsewhere.details), low=low.hex(), high=high.hex())

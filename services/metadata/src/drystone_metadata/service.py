@@ -28,16 +28,12 @@ class LocalMetadata(MetadataReads):
         clock: Clock,
         entropy: Entropy,
         settings: MetadataSettings | None = None,
-        shared: bool = False,
     ) -> None:
-        """`shared`: other processes change the tablet as well (reads L2)."""
         settings = settings or MetadataSettings()
         running = RunningTablet(storage=storage, tablet=tablet, clock=clock, entropy=entropy, settings=settings)
         self._storage = storage
         self.committer, self.upkeep = running.committer, running.upkeep
-        super().__init__(
-            rows=storage, tablet=tablet, settings=settings, committer=None if shared else running.committer
-        )
+        super().__init__(rows=storage, tablet=tablet, settings=settings, committer=running.committer)
 
     async def start(self) -> None:
         """Create the tablet when this is the first start, and own it."""

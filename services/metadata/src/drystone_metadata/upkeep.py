@@ -66,8 +66,9 @@ class Upkeep:
         clock: Clock,
         settings: MetadataSettings,
         floor: Callable[[], Awaitable[object]],
+        leftovers: Callable[[], AsyncIterator[None]],
     ) -> None:
-        """`floor()` has the floor raised in a commit of its own."""
+        """`floor()` has the floor raised in a commit of its own; `leftovers()` is a pass that ends what others began."""
         self._committer = committer
         self._sweeper = sweeper
         self._floor = floor
@@ -76,6 +77,7 @@ class Upkeep:
         self._measured = False
         self._sweeps = _Passes(sweeper.steps, settings.sweep_interval)
         self._looks = _Passes(abandoned.steps, settings.upload_looks)
+        self._leftovers = _Passes(leftovers, settings.sweep_interval)
         self._floors = _Passes(self._raise_floor, settings.sweep_interval)
         self._mutations, self._changed_us = -1, 0
         self._next_trim = 0.0
@@ -109,6 +111,7 @@ class Upkeep:
             await self._sweeps.step(now)
             await self._looks.step(now)
             await self._floors.step(now)
+            await self._leftovers.step(now)
         except DrystoneError as error:
             self._begin_passes()
             log.warning("metadata.upkeep_failed", extra={"code": error.code.value, "reason": error.message})
@@ -118,6 +121,7 @@ class Upkeep:
         self._sweeps.begin_at(when)
         self._looks.begin_at(when)
         self._floors.begin_at(when)
+        self._leftovers.begin_at(self._clock.monotonic())
 
     async def _raise_floor(self) -> AsyncIterator[None]:
         """Once after the last change, as soon as that lets the floor pass whatever could be stamped until then."""

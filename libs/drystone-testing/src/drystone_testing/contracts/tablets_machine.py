@@ -62,6 +62,7 @@ class OneProcess:
             storage=storage,
             tablets=self.map,
             submit=self.submit,
+            ours=lambda tablet: tablet in self.running,
             pause=lambda tablet: self.running[tablet].committer.pause if tablet in self.running else None,
             clock=clock,
             entropy=entropy,

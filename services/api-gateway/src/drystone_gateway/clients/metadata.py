@@ -9,11 +9,12 @@ Invariants
   M4  A process that does not answer holds nobody for longer than `late` (a read), or than it is the owner (a mutation).
   M5  Who takes a bucket as it was up to a second ago learns so when that matters: a mutation names the bucket's id, a read
       its name. What is refused because the bucket is another by now is to be tried again, not missing.
-The owner changes within seconds; until then mutations wait here instead of failing.
+  M6  Which tablet a key is in is learnt from refusals (routes.py); who owns a tablet, from the ring.
+Owners change within seconds; until then mutations wait here instead of failing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -24,6 +25,7 @@ from drystone_core.mutations import Mutation, Outcome
 from drystone_core.objects import Bucket, ObjectVersion
 from drystone_core.ports import Clock, Entropy
 from drystone_core.services import BlobName, MetadataService
+from drystone_gateway.clients.routes import FIRST_TABLET, Routes
 from drystone_runtime.background import Background
 from drystone_runtime.rpc.call_context import bounded
 from drystone_runtime.rpc.coalesce import Coalescer
@@ -65,18 +67,20 @@ class CellMetadataSettings:
     """A mutation waits so long for an owner that decides it."""
     buckets: int = 4096
     """Remembered at most."""
+    redirects: int = 8
+    """A mutation that is told where it belongs is sent there at once, so many times."""
     pauses: tuple[float, float] = (0.02, 0.5)
     """Before a mutation is sent again: at first, and at most."""
 
 
 class CellMetadata:
-    """MetadataService over the processes `nodes()` tells at each call; `owner()` names the tablet's owner."""
+    """MetadataService over the processes `nodes()` tells at each call; `owner(tablet)` names a tablet's owner."""
 
     def __init__(
         self,
         *,
         nodes: Callable[[], Sequence[MetadataNode]],
-        owner: Callable[[], str | None],
+        owner: Callable[[bytes], str | None],
         clock: Clock,
         entropy: Entropy,
         background: Background,
@@ -88,6 +92,7 @@ class CellMetadata:
             send=self._mutate_all, background=background, flights=4
         )
         self._turn = 0
+        self._routes = Routes()
         self._buckets: dict[str, tuple[Bucket, float]] = {}
         """As they were at that monotonic time (M5)."""
         self.repeated = 0
@@ -145,7 +150,7 @@ class CellMetadata:
                 after_version=after_version,
                 limit=limit,
             ),
-            first=self._owner(),
+            first=self._owner(FIRST_TABLET),
         )
 
     async def list_uploads(
@@ -203,37 +208,64 @@ class CellMetadata:
         until = self._clock.monotonic() + bounded(settings.patience)
         answers: list[Outcome | BaseException] = [Unavailable("no metadata process is known")] * len(batch)
         left, pause = list(range(len(batch))), settings.pauses[0]
+        redirects = 0
         while True:
-            for index, answer in zip(left, await self._to_owner([batch[i] for i in left]), strict=True):
+            found = await self._to_owners([batch[i] for i in left])
+            for index, answer in zip(left, found, strict=True):
                 answers[index] = answer
-            left = [index for index in left if isinstance(answers[index], Unavailable | Stale)]
+            left = [index for index in left if _undecided(answers[index])]
+            learnt = [self._learn(batch[index], answers[index]) for index in left]
             if not left or self._clock.monotonic() + pause >= until:
                 return [await self._final(mutation, answer) for mutation, answer in zip(batch, answers, strict=True)]
+            redirects += 1
+            if all(learnt) and redirects <= settings.redirects:
+                continue
             self.repeated += len(left)
             await self._clock.sleep(self._entropy.uniform(pause / 2, pause))
             pause = min(pause * 2, settings.pauses[1])
 
-    async def _to_owner(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
-        name = self._owner()
+    def _learn(self, mutation: Mutation, answer: Outcome | BaseException) -> bool:
+        """Whether it is now known where it belongs."""
+        return isinstance(answer, Stale) and self._routes.learn(mutation, answer.details)
+
+    async def _to_owners(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
+        """One bulk call to each owner of some of the tablets."""
+        groups: dict[str | None, list[int]] = {}
+        tablets = [self._routes.tablet(mutation) for mutation in batch]
+        for index, tablet in enumerate(tablets):
+            groups.setdefault(self._owner(tablet), []).append(index)
+        calls = [
+            self._to_owner(name, {tablets[i] for i in indices}, [batch[i] for i in indices])
+            for name, indices in groups.items()
+        ]
+        answers: list[Outcome | BaseException] = [Unavailable("not sent")] * len(batch)
+        for indices, found in zip(groups.values(), await asyncio.gather(*calls), strict=True):
+            for index, answer in zip(indices, found, strict=True):
+                answers[index] = answer
+        return answers
+
+    async def _to_owner(
+        self, name: str | None, tablets: Iterable[bytes], batch: Sequence[Mutation]
+    ) -> list[Outcome | BaseException]:
         node = next((node for node in self._nodes() if node.name == name), None)
         if node is None:
             return [Unavailable("no metadata process owns the tablet just now")] * len(batch)
         asking = asyncio.ensure_future(node.client.mutate_all(batch))
         try:
-            while not asking.done() and self._owner() == name:
+            while not asking.done() and all(self._owner(tablet) == name for tablet in tablets):
                 await asyncio.wait((asking,), timeout=self._settings.look)
             if not asking.done():
                 raise Unavailable("the tablet's owner has changed")
             return await asking
         except (Unavailable, Stale) as error:
             self._failed(node, error)
-            return [error] * len(batch)
+            return [Unavailable(error.message)] * len(batch)
         finally:
             asking.cancel()
 
     async def _final(self, mutation: Mutation, answer: Outcome | BaseException) -> Outcome | BaseException:
         """Where nobody decided, or where our picture of the bucket may have been old, a client hears 503."""
-        if isinstance(answer, Stale):
+        if isinstance(answer, Stale) and _undecided(answer):
             return Unavailable(answer.message)
         if not isinstance(answer, Refused) or answer.code is not ErrorCode.NO_SUCH_BUCKET:
             return answer
@@ -246,3 +278,9 @@ class CellMetadata:
             return error
         same = now.bucket_id == known[0].bucket_id
         return answer if same else Unavailable("the bucket was deleted and made anew meanwhile: try again")
+
+
+def _undecided(answer: Outcome | BaseException) -> bool:
+    """Nobody has decided it (as far as is known): it may be sent again, elsewhere if need be. Stale without an owner is said
+    about the matter itself."""
+    return isinstance(answer, Unavailable) or (isinstance(answer, Stale) and "owner" in answer.details)

@@ -13,7 +13,7 @@ Invariants
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from drystone_core.errors import ErrorCode, Refused, Unavailable
-from drystone_core.formats.row_keys import BUCKET, BUCKET_NAME
+from drystone_core.formats.row_keys import BUCKET, BUCKET_NAME, CURRENT
 from drystone_core.formats.row_parts import decode_bucket
 from drystone_core.ids import WriteId, make_write_id
 from drystone_core.mutations import Outcome
@@ -31,6 +31,7 @@ from drystone_metadata.store.ports import (
     UnknownTablet,
 )
 from drystone_metadata.tablets.map import TabletMap
+from drystone_metadata.tablets.reading import CellRows
 
 Submit = Callable[[TabletId, Change], Awaitable[Outcome]]
 """Has a change decided in that tablet, by whichever process owns it."""
@@ -42,8 +43,18 @@ class BucketChanges:
     """Carries buckets to tablets, and ends what was begun."""
 
     def __init__(
-        self, *, storage: TabletStorage, tablets: TabletMap, submit: Submit, clock: Clock, entropy: Entropy
+        self,
+        *,
+        storage: TabletStorage,
+        tablets: TabletMap,
+        submit: Submit,
+        ours: Callable[[TabletId], bool],
+        clock: Clock,
+        entropy: Entropy,
     ) -> None:
+        """`ours(tablet)`: whether this process owns it."""
+        self._ours = ours
+        self._rows = CellRows(storage, tablets)
         self._storage = storage
         self._map = tablets
         self._submit = submit
@@ -62,10 +73,16 @@ class BucketChanges:
             await self._submit(tablet, CarryBucket(write_id=self._id(), bucket=bucket.name, value=bucket))
 
     async def end(self, bucket: Bucket) -> None:
-        """End a change that is begun in the first tablet (its row as it was read there)."""
-        done = True
+        """End a change that is begun in the first tablet (its row as it was read there).
+
+        Left to the first tablet's owner: Unavailable elsewhere, until that has done it.
+        """
+        if not self._ours(CELL_TABLET):
+            raise Unavailable("the bucket is just being changed", BucketName=bucket.name)
+        done = not bucket.closed or not await self._has_keys(bucket)
         try:
-            await self._walk(bucket, self.carry)
+            if done:
+                await self._walk(bucket, self.carry)
         except Refused as refused:
             if not bucket.closed or refused.code is not ErrorCode.BUCKET_NOT_EMPTY:
                 raise
@@ -83,14 +100,23 @@ class BucketChanges:
         if bucket.closed and done and not await self._known(bucket):
             await self._walk(bucket, self._bury)
 
+    async def _has_keys(self, bucket: Bucket) -> bool:
+        """Whether any tablet has a key of it just now: a deletion that sees one need not close anything."""
+        start = RowKey(CURRENT, bucket.bucket_id.to_bytes(8, "big"))
+        end = RowKey(CURRENT, (bucket.bucket_id + 1).to_bytes(8, "big"))
+        return bool(await self._rows.scan(CELL_TABLET, start, end, 1))
+
     async def leftovers(self, tablet: TabletId) -> AsyncIterator[None]:
-        """Bury what the ends of deletions left in a tablet that this process owns; yields after each bounded piece."""
-        if tablet == CELL_TABLET:
-            return
+        """End changes begun in the first tablet; bury what deletions left in another one. Of a tablet that this process
+        owns; yields after each bounded piece."""
         start, end = RowKey(BUCKET, b""), RowKey(BUCKET + 1, b"")
         while True:
             page = await self._storage.scan(tablet, start, end, 256)
-            closed = [one for row, value in page if (one := decode_bucket(row.key, value)).closed]
+            buckets = [decode_bucket(row.key, value) for row, value in page]
+            if tablet == CELL_TABLET:
+                for begun in [one for one in buckets if one.pending]:
+                    await self.end(begun)
+            closed = [one for one in buckets if one.closed and tablet != CELL_TABLET]
             names = [RowKey(BUCKET_NAME, one.bucket_id.to_bytes(8, "big")) for one in closed]
             here = await self._storage.read(tablet, names) if names else []
             for one, name in zip(closed, here, strict=True):
@@ -107,7 +133,8 @@ class BucketChanges:
         return name is not None
 
     async def _bury(self, bucket: Bucket, tablet: TabletId) -> None:
-        if tablet != CELL_TABLET:
+        """In a tablet of another process that one's own pass does it."""
+        if tablet != CELL_TABLET and self._ours(tablet):
             change = BuryBucket(write_id=self._id(), bucket=bucket.name, bucket_id=bucket.bucket_id)
             await self._submit(tablet, change)
 

@@ -7,6 +7,8 @@ Invariants
       before anything was decided.
   O3  An owner that learns of another one takes nothing new, ends what it has begun, and lets go.
   O4  Who lost a tablet although it should own it takes it over again, ever more slowly while that repeats.
+  O5  A bucket's change is carried to a tablet of another process by taking that one over for a moment: seldom, and the owner
+      takes it back (O4).
 States of a tablet  another's --the ring says us--> taking over --> ours --the ring says another, or its epoch was raised--> another's
 """
 
@@ -14,17 +16,19 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from drystone_core.errors import DrystoneError, Stale
+from drystone_core.errors import DrystoneError, ErrorCode, Stale
 from drystone_core.mutations import Outcome
 from drystone_core.ports import Clock, Entropy
 from drystone_metadata.batches import Phase
 from drystone_metadata.listing.versions import Pause
+from drystone_metadata.logic.carrying import CarryBucket
 from drystone_metadata.logic.decide import Change
 from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.ports import TabletId, TabletPhase, TabletStorage, UnknownTablet
 from drystone_metadata.tablets.map import TabletMap
 from drystone_metadata.tablets.merging import Merger
-from drystone_metadata.tablets.running import RunningTablet
+from drystone_metadata.tablets.running import Leftovers, RunningTablet, nothing_left
+from drystone_metadata.tablets.sizes import Sizing
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.05
@@ -37,7 +41,13 @@ CALM_SECONDS = 10.0
 """A tablet owned for so long was taken over well."""
 LET_GO_SECONDS = 10.0
 """What was begun may take so long when another should own the tablet."""
-BUSY = "another process owns the tablet"
+
+
+class NotOwner(Stale):
+    """Another process should decide this."""
+
+    def __init__(self, **details: str) -> None:
+        super().__init__("another process owns the tablet", ErrorCode.STALE, **details)
 
 
 class OwnedTablets:
@@ -53,10 +63,13 @@ class OwnedTablets:
         clock: Clock,
         entropy: Entropy,
         settings: MetadataSettings,
+        leftovers: Leftovers = nothing_left,
     ) -> None:
         """`owner(tablet)`: the name of the process that should own it now, as far as this one knows."""
         self._storage, self._map, self._name, self._owner = storage, tablets, name, owner
         self._clock, self._entropy, self._settings = clock, entropy, settings
+        self.leftovers = leftovers
+        self._sizes: dict[TabletId, Sizing] = {}
         self._keeping: dict[TabletId, asyncio.Task[None]] = {}
         self._running: dict[TabletId, RunningTablet] = {}
         self.merger = Merger(storage=storage, clock=clock, entropy=entropy, settings=settings)
@@ -75,9 +88,28 @@ class OwnedTablets:
     async def submit(self, tablet: TabletId, change: Change) -> Outcome:
         """Decided and durable when it returns; Stale when another process should decide it (O2)."""
         one = self._running.get(tablet)
-        if one is None or one.committer.phase not in (Phase.OWNER, Phase.UNSETTLED):
-            raise Stale(BUSY, owner=self._owner(tablet) or "", tablet=tablet.hex())
-        return await one.committer.submit(change)
+        if one is not None and one.committer.phase in (Phase.OWNER, Phase.UNSETTLED):
+            return await one.committer.submit(change)
+        if isinstance(change, CarryBucket):
+            return await self._carry(tablet, change)
+        raise NotOwner(owner=self._owner(tablet) or "", tablet=tablet.hex())
+
+    def owns(self, tablet: TabletId) -> bool:
+        """Whether mutations of the tablet are taken here."""
+        return tablet in self.running
+
+    async def _carry(self, tablet: TabletId, change: CarryBucket) -> Outcome:
+        """O5."""
+        one = RunningTablet(
+            storage=self._storage, tablet=tablet, clock=self._clock, entropy=self._entropy, settings=self._settings
+        )
+        await one.committer.start()
+        work = asyncio.ensure_future(one.committer.run())
+        try:
+            return await one.committer.submit(change)
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     def pause(self, tablet: TabletId) -> Pause | None:
         """Of a tablet that is ours."""
@@ -146,14 +178,19 @@ class OwnedTablets:
     async def _own(self, tablet: TabletId) -> None:
         """Take the tablet over and commit, until it is lost or should be another's; UnknownTablet when it is gone."""
         one = RunningTablet(
-            storage=self._storage, tablet=tablet, clock=self._clock, entropy=self._entropy, settings=self._settings
+            storage=self._storage,
+            tablet=tablet,
+            clock=self._clock,
+            entropy=self._entropy,
+            settings=self._settings,
+            leftovers=self.leftovers,
         )
         await one.committer.start()
         if one.committer.state.phase is not TabletPhase.OPEN and not await self.merger.settle(one):
             if one.committer.state.phase is TabletPhase.CLOSED:
                 raise UnknownTablet
             raise Stale("the tablet is not open yet")
-        work = [asyncio.ensure_future(one.committer.run()), asyncio.ensure_future(one.upkeep.run())]
+        work = [asyncio.ensure_future(part) for part in (one.committer.run(), one.upkeep.run(), self._keep_size(one))]
         self._running[tablet] = one
         self.take_overs += 1
         log.info("metadata.owns", extra={"tablet": tablet.hex(), "epoch": one.committer.state.epoch})
@@ -181,6 +218,38 @@ class OwnedTablets:
             and committer.state.phase is TabletPhase.OPEN
             and self._owner(one.tablet) == self._name
         )
+
+    async def _keep_size(self, one: RunningTablet) -> None:
+        """Split the tablet when it is large; join it with its right neighbour when both are small, quiet, and ours (R8)."""
+        sizing = self._sizes[one.tablet] = Sizing(one, self._settings)
+        try:
+            while True:
+                await self._clock.sleep(self._settings.size_looks)
+                try:
+                    await self._look_at_size(one, sizing)
+                except DrystoneError as error:
+                    log.warning("metadata.not_resized", extra={"tablet": one.tablet.hex(), "reason": str(error)})
+        finally:
+            self._sizes.pop(one.tablet, None)
+
+    async def _look_at_size(self, one: RunningTablet, sizing: Sizing) -> None:
+        await one.splitter.tidy()
+        if sizing.due:
+            async for _ in sizing.steps():
+                await self._clock.sleep(self._settings.upkeep_pause / 10)
+        size = sizing.size
+        if size is not None and size.large(self._settings):
+            await one.splitter.split(size.middle)
+            sizing.size = None
+            await self._map.look(size.middle)
+            return
+        right, other = self._running.get(one.committer.state.child), self._sizes.get(one.committer.state.child)
+        if right is None or other is None or other.size is None or size is None:
+            return
+        if size.small_with(other.size, self._settings) and self.merger.quiet(one) and self.merger.quiet(right):
+            await self.merger.join(one, right)
+            sizing.size = None
+            await self._map.look(one.committer.state.low)
 
     async def _end_begun(self, one: RunningTablet) -> None:
         """O3. What waits for a store that does not answer is given up: its outcome is unknown to the caller, who asks again."""
