@@ -27,6 +27,7 @@ from drystone_runtime.config_values import (
     text,
     texts,
     truth,
+    whole,
 )
 
 
@@ -117,6 +118,8 @@ class MetadataSettings:
     feed_size: int = setting(GIB, size, "the change feed is trimmed beyond it (never within retry_window)")
     feed_age: float = setting(7 * 86400.0, duration, "change feed records are kept this long at most")
     retry_window: float = setting(900.0, duration, "a client's own retry is recognised for so long")
+    tablet_rows: int = setting(100_000, whole, "in a cell: a tablet with more rows is split …")
+    tablet_size: int = setting(64 * MIB, size, "… or with more bytes of them")
 
     def problems(self) -> list[str]:
         """What fits its type and is wrong all the same."""
@@ -125,6 +128,8 @@ class MetadataSettings:
             found.append("metadata.feed_size: at least 64KiB")
         if self.feed_age < 1 or self.retry_window < 1:
             found.append("metadata.feed_age and metadata.retry_window: at least 1s")
+        if self.tablet_rows < 16 or self.tablet_size < 4 * KIB:
+            found.append("metadata.tablet_rows: at least 16; metadata.tablet_size: at least 4KiB")
         return found
 
 

@@ -69,4 +69,6 @@ def chosen(section: config_sections.MetadataSettings) -> MetadataSettings:
         feed_bytes=section.feed_size,
         feed_age=section.feed_age,
         feed_interval=min(10.0, section.feed_age / 8),
+        split_rows=section.tablet_rows,
+        split_bytes=section.tablet_size,
     )
