@@ -154,6 +154,11 @@ class CassandraNode:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Started, and neither stopped nor killed since."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start and wait for CQL; RuntimeError with the end of the log when it does not come."""
         self._configure()

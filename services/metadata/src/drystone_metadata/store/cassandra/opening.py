@@ -6,7 +6,6 @@ import logging
 from drystone_core.errors import ErrorCode, Refused, Unavailable
 from drystone_core.ids import ClusterId
 from drystone_core.ports import Clock, Entropy
-from drystone_metadata.store.cassandra.outcomes import FAILURES, unavailable
 from drystone_metadata.store.cassandra.schema import HOME, Schema
 from drystone_metadata.store.cassandra.server_checks import (
     SETTINGS,
@@ -15,7 +14,7 @@ from drystone_metadata.store.cassandra.server_checks import (
     check_server,
     choose_home,
 )
-from drystone_metadata.store.cassandra.session import SCHEMA, CqlSession, Rows, connect
+from drystone_metadata.store.cassandra.session import CqlSession, connect
 from drystone_metadata.store.cassandra.settings import CassandraSettings
 from drystone_metadata.store.cassandra.statements import Statements, prepare
 from drystone_metadata.store.cassandra.storage import CassandraStorage
@@ -124,26 +123,24 @@ async def _home(session: CqlSession, schema: Schema, settings: CassandraSettings
 
 
 async def _replicas(session: CqlSession, keyspace: str) -> dict[str, int] | None:
-    rows = await _local(session, f"SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'")
+    rows = await session.look(f"SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'")
     return check_replication(keyspace, rows[0][0]) if rows else None
 
 
 async def _check_nodes(session: CqlSession) -> int:
-    """Every node of the datacentre that is up; what the smallest takes in one commit."""
+    """Every node of the datacentre that answers; what the smallest takes in one commit."""
     names = ", ".join(f"'{name}'" for name in SETTINGS)
     most = []
     for host in session.cluster.metadata.all_hosts():
         if host.datacenter == session.datacentre and host.is_up:
-            rows = await _local(session, f"SELECT name, value FROM system_views.settings WHERE name IN ({names})", host)
+            try:
+                rows = await session.look(
+                    f"SELECT name, value FROM system_views.settings WHERE name IN ({names})", host
+                )
+            except Unavailable as error:  # it has just gone; the driver does not know yet
+                log.warning("metadata.node_not_checked", extra={"host": str(host.endpoint), "reason": error.message})
+                continue
             most.append(check_server(str(host.endpoint), dict(rows)))
     if not most:
-        raise Unavailable(f"no Cassandra node of datacentre {session.datacentre} is up")
+        raise Unavailable(f"no Cassandra node of datacentre {session.datacentre} is up and answers")
     return min(most)
-
-
-async def _local(session: CqlSession, text: str, host: object = None) -> Rows:
-    """Ask one node for what it keeps itself."""
-    try:
-        return await session.run(text, SCHEMA, host)
-    except FAILURES as failure:
-        raise unavailable(failure) from failure

@@ -85,7 +85,7 @@ class Schema:
         """Of the last migration; 0 without a schema. Damaged history is Unavailable."""
         if not await self._has_tables():
             return 0
-        noted = sorted(await self._ask(f"SELECT version, name FROM {self._keyspace}.migrations"))
+        noted = sorted(await self._session.look(f"SELECT version, name FROM {self._keyspace}.migrations"))
         for at, (version, name) in enumerate(noted):
             if version != at + 1 or (at < VERSION and name != MIGRATIONS[at].name):
                 raise Unavailable(
@@ -96,7 +96,7 @@ class Schema:
 
     async def fact(self, name: str) -> str | None:
         """What is stored about the cell under `name`."""
-        rows = await self._ask(f"SELECT value FROM {self._keyspace}.cell WHERE name = '{name}'")
+        rows = await self._session.look(f"SELECT value FROM {self._keyspace}.cell WHERE name = '{name}'")
         return str(rows[0][0]) if rows and rows[0][0] is not None else None
 
     async def set_fact(self, name: str, value: str) -> str:
@@ -156,15 +156,14 @@ class Schema:
 
     async def _has_keyspace(self) -> bool:
         return bool(
-            await self._ask(
-                f"SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{self._keyspace}'",
-                local=True,
+            await self._session.look(
+                f"SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{self._keyspace}'"
             )
         )
 
     async def _has_tables(self) -> bool:
-        rows = await self._ask(
-            f"SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{self._keyspace}'", local=True
+        rows = await self._session.look(
+            f"SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{self._keyspace}'"
         )
         return {"cell", "migrations"} <= {str(name) for (name,) in rows}
 
@@ -173,10 +172,10 @@ class Schema:
         if not await self._session.agreed():
             raise Unavailable("the Cassandra nodes do not agree on the schema: wait until all are up, then start again")
 
-    async def _ask(self, text: str, *, local: bool = False, profile: str = COMMIT) -> Rows:
-        """`local`: a table every node keeps for itself."""
+    async def _ask(self, text: str, *, profile: str = COMMIT) -> Rows:
+        """Once: it changes something."""
         try:
-            return await self._session.run(text, SCHEMA if local else profile)
+            return await self._session.run(text, profile)
         except FAILURES as failure:
             raise unavailable(failure) from failure
 

@@ -4,7 +4,8 @@
 Invariants
   S1  A conditional statement is sent once: no retry, no second node, no speculative execution. (A node that has forgotten
       a prepared statement refuses it before it does anything; the driver then prepares and sends it again.)
-  S2  Plain reads may be sent twice: when a replica fails, and to a second node when the first is slow.
+  S2  Plain reads may be sent twice: when a replica fails, and to a second node when the first is slow; those of a start
+      more often.
   S3  Only nodes of the local datacentre are asked (R9): LOCAL_SERIAL means the coordinator's own datacentre.
   S4  No timestamp of ours goes with any statement.
   S5  Completions cross into the loop by a queue with one wake-up for all that gather before the loop runs.
@@ -32,10 +33,10 @@ from cassandra.policies import (
     RetryPolicy,
     TokenAwarePolicy,
 )
-from cassandra.query import PreparedStatement, Statement, tuple_factory
+from cassandra.query import PreparedStatement, SimpleStatement, Statement, tuple_factory
 
 from drystone_core.errors import Busy, Unavailable
-from drystone_metadata.store.cassandra.outcomes import FAILURES, unavailable
+from drystone_metadata.store.cassandra.outcomes import FAILURES, refused, unavailable
 from drystone_metadata.store.cassandra.settings import CassandraSettings
 
 logging.getLogger("cassandra").setLevel(logging.CRITICAL)  # what fails is told, in one line, by whoever called
@@ -46,6 +47,8 @@ COMMIT = "commit"
 READ = "read"
 """Profile of plain reads."""
 SCHEMA = "schema"
+LOOKS = 4
+"""Each may take `read_timeout`: together longer than nodes take to notice that one of them is gone."""
 
 Rows = list[tuple[Any, ...]]
 
@@ -117,6 +120,18 @@ class CqlSession:
             return await ended
         finally:
             self._gate.release()
+
+    async def look(self, text: str, host: Any = None) -> Rows:
+        """A plain read at a start, when nothing is known yet of who is away: asked up to LOOKS times, of other nodes unless
+        `host` is named. Unavailable with what the last one said."""
+        statement = SimpleStatement(text, is_idempotent=True)
+        for attempt in range(1, LOOKS + 1):
+            try:
+                return await self.run(statement, READ, host)
+            except FAILURES as failure:
+                if refused(failure) or attempt == LOOKS or host is not None:
+                    raise unavailable(failure) from failure
+        raise AssertionError
 
     def _fail(self, ended: "asyncio.Future[Rows]", failure: BaseException) -> None:
         self._end(ended, None, failure)
