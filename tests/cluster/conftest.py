@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drystone_testing.cassandra_node import CassandraNode, missing
-from drystone_testing.cluster import Cluster, missing_etcd
+from drystone_testing.cluster import Cluster, Shape, missing_etcd
 from drystone_testing.ledger import Record, recorder
 from drystone_testing.live import ACCESS_KEY, SECRET_KEY
 
@@ -29,11 +29,14 @@ def node() -> Iterator[CassandraNode]:
 
 @pytest.fixture(scope="session")
 def whole_cell() -> Iterator[Cluster]:
-    """Two gateways, two metadata processes, six storage nodes, etcd of three, Cassandra; whoever stops one starts it again."""
+    """Two gateways, two metadata processes, six storage nodes, etcd of three, Cassandra; whoever stops one starts it again.
+
+    Tablets are split at a hundred rows, so that there are many.
+    """
     if (reason := missing_etcd() or missing()) is not None:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="drystone-cell-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), credential=(ACCESS_KEY, SECRET_KEY))
+        cluster = Cluster(Path(folder), Shape(tablet_rows=100), credential=(ACCESS_KEY, SECRET_KEY))
         try:
             yield cluster.start()
         finally:

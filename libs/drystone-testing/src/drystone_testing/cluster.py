@@ -50,6 +50,8 @@ class Shape:
     session: str = "4s"
     """A process that is silent for so long counts as gone."""
     durable_etcd: bool = False
+    tablet_rows: int = 100_000
+    """A tablet with more rows is split."""
     namespaces: bool = False
     """Each metadata process and storage node is a host of its own that can be cut off (needs root)."""
 
@@ -348,6 +350,7 @@ class Cluster:
                 "tls_key": str(certs / f"{role}-{name}.key"),
             },
             "storage": {"profile": self.shape.profile},
+            "metadata": {"tablet_rows": self.shape.tablet_rows},
             "log": {"format": "json"},
             **self._stores(),
         }
