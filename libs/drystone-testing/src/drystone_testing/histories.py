@@ -46,6 +46,10 @@ class Tally:
     """Answers that are wrong in themselves: bytes that do not fit their ETag, statuses nobody asked for."""
 
 
+CALM = 0.3
+"""Seconds a client waits after a call without an answer: an outage should not eat up the history."""
+
+
 class HistoryClient(threading.Thread):
     """Calls on `keys` (all under `prefix`) until `count` are done."""
 
@@ -111,6 +115,7 @@ class HistoryClient(threading.Thread):
         try:
             answer = client.call("GET", f"/{self._bucket}/{key}")
         except Unknown:
+            time.sleep(CALM)
             return
         returned = time.monotonic()
         if answer.status == 200:
@@ -121,7 +126,9 @@ class HistoryClient(threading.Thread):
             self._note(key, Kind.READ, called, returned, value, by=self._by(client))
         elif answer.status == 404:
             self._note(key, Kind.READ, called, returned, None, by=self._by(client))
-        elif answer.status < 500:
+        elif answer.status >= 500:
+            time.sleep(CALM)
+        else:
             self.tally.wrong.append(f"GET {key}: {answer.status} {answer.code}")
 
     def _list(self) -> None:
@@ -135,10 +142,13 @@ class HistoryClient(threading.Thread):
             try:
                 answer = client.call("GET", f"/{self._bucket}", query=query)
             except Unknown:
+                time.sleep(CALM)
                 return
             returned = time.monotonic()
             if answer.status != 200:
-                if answer.status < 500:
+                if answer.status >= 500:
+                    time.sleep(CALM)
+                else:
                     self.tally.wrong.append(f"list: {answer.status} {answer.code}")
                 return
             self.tally.lists += 1
@@ -170,6 +180,7 @@ class HistoryClient(threading.Thread):
         returned = time.monotonic()
         if answer is None:
             self.tally.unknown += 1
+            time.sleep(CALM)
             self._note(key, kind, called, NEVER, value, expected, by=by)
             return
         self.tally.retried += attempts > 1

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole cell is linearizable key by key through two gateways while its processes die and stand still past their leases.
+
+Short form: 5 histories of 1,000 operations, one for each kind of trouble. Long form: FAULT_SCALE=20 HISTORY_CALLS=2000.
+"""
+
+import os
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from drystone_testing.cassandra_node import missing
+from drystone_testing.cluster import Cluster, Service, missing_etcd
+from drystone_testing.histories import Endpoint, HistoryClient, run
+from drystone_testing.ledger import Record, rounds
+from drystone_testing.linearizability import Kind
+from drystone_testing.live import ACCESS_KEY, SECRET_KEY
+from drystone_testing.porcupine import unexplained
+from drystone_testing.s3_client import S3Client
+
+BUCKET = "histories"
+CLIENTS, KEYS = 5, 6
+CALLS = int(os.environ.get("HISTORY_CALLS", "1000"))
+"""Of a history."""
+LEASE = 4.0
+"""Seconds after which a silent process counts as gone (Shape.session)."""
+
+
+@pytest.fixture(scope="module")
+def cell() -> Iterator[Cluster]:
+    """Two gateways, two metadata processes, six storage nodes, etcd of three, Cassandra."""
+    if (reason := missing_etcd() or missing()) is not None:
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="drystone-cell-", ignore_cleanup_errors=True) as folder:
+        cluster = Cluster(Path(folder), credential=(ACCESS_KEY, SECRET_KEY))
+        try:
+            yield cluster.start()
+        finally:
+            cluster.stop()
+
+
+class Trouble:
+    """What happens to the cell during a history; `kinds` by name, each one occurrence."""
+
+    def __init__(self, cell: Cluster, seed: int) -> None:
+        self.cell, self.chance = cell, random.Random(seed)
+        self.happened: dict[str, int] = {}
+        self.kinds: dict[str, Callable[[], None]] = {
+            "a process dies": lambda: self._die(self._anyone()),
+            "a process stands still past its lease": lambda: self._stand_still(self._anyone(), LEASE + 2),
+            "the owner of the names goes": self._owner_goes,
+            "two storage nodes die": self._nodes_die,
+            "a store stumbles": self._store_stumbles,
+        }
+
+    def strike(self, kind: str) -> None:
+        """Once, and a moment of peace."""
+        self.happened[kind] = self.happened.get(kind, 0) + 1
+        self.kinds[kind]()
+        time.sleep(self.chance.uniform(0.3, 1.5))
+
+    def _anyone(self) -> Service:
+        role = self.chance.choice(["gateway", "metadata", "storage-node"])
+        return self.chance.choice(self.cell.of(role))
+
+    def _die(self, *all_of: Service) -> None:
+        for one in all_of:
+            one.kill()
+        time.sleep(self.chance.uniform(0.2, LEASE + 1))
+        for one in all_of:
+            one.start()
+        for one in all_of:
+            one.wait()
+
+    def _stand_still(self, one: Service, seconds: float) -> None:
+        one.signal(signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            one.signal(signal.SIGCONT)
+
+    def _owner_goes(self) -> None:
+        with suppress(KeyError, IndexError):  # nobody owns them just now
+            owner = self.cell.owner()
+            if self.chance.random() < 0.5:
+                self._die(owner)
+            else:
+                self._stand_still(owner, LEASE + 2)
+
+    def _nodes_die(self) -> None:
+        self._die(*self.chance.sample(self.cell.of("storage-node"), 2))
+
+    def _store_stumbles(self) -> None:
+        member = self.chance.choice(self.cell.etcd.members)
+        match self.chance.choice(["etcd dies", "etcd stands still", "Cassandra stands still"]):
+            case "etcd dies":
+                member.kill()
+                time.sleep(2)
+                member.start()
+                self.cell.etcd.wait(member)
+            case "etcd stands still":
+                member.signal(signal.SIGSTOP)
+                time.sleep(3)
+                member.signal(signal.SIGCONT)
+            case _:
+                self.cell.cassandra.pause()
+                time.sleep(3)
+                self.cell.cassandra.resume()
+
+
+def test_histories_through_two_gateways_are_linearizable(cell: Cluster, tmp_path: Path, record: Record) -> None:
+    """Put, conditional put, delete, get and list by 5 clients that change gateways with every call: an order explains all."""
+    seed = int(os.environ.get("FAULT_SEED", "20261201"))
+    endpoints = [Endpoint(port) for port in cell.s3_ports]
+    S3Client(cell.s3_ports[0]).create_bucket(BUCKET)
+    total = dict.fromkeys(("operations", "unknown", "retried", "lists", "reads", "writes"), 0)
+    happened: dict[str, int] = {}
+    judges: set[str] = set()
+    for number in range(rounds(5)):
+        trouble = Trouble(cell, seed + number)
+        kind = list(trouble.kinds)[number % len(trouble.kinds)]
+        prefix = f"h{number}"
+        keys = [f"{prefix}/{each}" for each in range(KEYS)]
+        clients = [
+            HistoryClient(endpoints, BUCKET, prefix, keys, seed=(seed + number) * 100 + each, count=CALLS // CLIENTS)
+            for each in range(CLIENTS)
+        ]
+        history = run(clients, lambda trouble=trouble, kind=kind: trouble.strike(kind))
+        assert [wrong for client in clients for wrong in client.tally.wrong] == [], f"seed {seed + number}, {kind}"
+        judged_by, found = unexplained(history, tmp_path / prefix)
+        judges.add(judged_by)
+        assert found is None, f"seed {seed + number}, {kind}: {found}"
+        for client in clients:
+            for name in ("operations", "unknown", "retried", "lists"):
+                total[name] += getattr(client.tally, name)
+        total["reads"] += sum(call.kind is Kind.READ for call in history)
+        total["writes"] += sum(call.kind is not Kind.READ for call in history)
+        for name, count in trouble.happened.items():
+            happened[name] = happened.get(name, 0) + count
+        cell.heal()
+    record(seed=seed, histories=rounds(5), violations=0, judges=sorted(judges), happened=happened, **total)
