@@ -57,11 +57,12 @@ def test_one_of_many_creates_an_object_that_must_not_exist(cell: Cluster, record
     record(clients=clients, rounds=times)
 
 
-def test_what_one_gateway_acknowledged_the_other_lists_at_once_while_owners_change(
+def test_what_one_gateway_acknowledged_the_other_lists_at_once_while_owners_change_and_tablets_split(
     cell: Cluster, record: Record
 ) -> None:
     """PUT and DELETE at one, LIST at the other right after, with metadata processes stopped and started in turn."""
     S3Client(cell.s3_ports[0]).create_bucket("listed")
+    splits = cell.said("metadata", "metadata.split")
     ending, failures, counts = threading.Event(), list[str](), dict[int, int]()
 
     def work(number: int) -> None:
@@ -69,7 +70,7 @@ def test_what_one_gateway_acknowledged_the_other_lists_at_once_while_owners_chan
         prefix, present, counter = f"w{number}/", set[str](), 0
         while not ending.is_set():
             counter += 1
-            key = f"{prefix}{counter % 40:03d}"
+            key = f"{prefix}{counter * 7 % 100:03d}"
             gone = key in present
             try:
                 answer = here.call("DELETE" if gone else "PUT", f"/listed/{key}", body=b"" if gone else b"x")
@@ -99,6 +100,8 @@ def test_what_one_gateway_acknowledged_the_other_lists_at_once_while_owners_chan
     ending.set()
     for worker in workers:
         worker.join(60)
-    record(steps=sum(counts.values()))
+    splits = cell.said("metadata", "metadata.split") - splits
+    record(steps=sum(counts.values()), splits=splits)
     assert failures == []
+    assert splits > 0
     assert len(counts) == len(workers)

@@ -210,6 +210,11 @@ class Cluster:
         answer: dict[str, Any] = json.loads(ran.stdout)
         return answer
 
+    def said(self, role: str, event: str) -> int:
+        """How often processes of a role have logged an event so far."""
+        mark = f'"event": "{event}"'
+        return sum(one.log.read_text(errors="replace").count(mark) for one in self.of(role) if one.log.exists())
+
     def of(self, role: str) -> list[Service]:
         """The processes of a role."""
         return [one for one in self.services.values() if one.role == role]
