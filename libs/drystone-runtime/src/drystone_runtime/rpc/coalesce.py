@@ -7,6 +7,7 @@ Invariants
   Q3  Items go out in the order of their arrival.
   Q4  An item waits no longer than its caller (call_context.DEADLINE), and the call it travels in takes no longer than the
       most patient of its items allows. What nobody waits for any more is not sent.
+  Q5  A call carries the request ids of its items (the first IDS, then how many more), and the trace of the first that has one.
 """
 
 import asyncio
@@ -18,8 +19,11 @@ from typing import Generic, NamedTuple, TypeVar
 from drystone_core.check import check
 from drystone_core.errors import Busy, ErrorCode, Unavailable
 from drystone_runtime.background import Background
-from drystone_runtime.rpc.call_context import DEADLINE
+from drystone_runtime.logs import REQUEST_ID
+from drystone_runtime.rpc.call_context import DEADLINE, TRACE
 
+IDS = 8
+"""Request ids told of one call."""
 Q = TypeVar("Q")
 A = TypeVar("A")
 
@@ -53,7 +57,7 @@ class Coalescer(Generic[Q, A]):
         if deadline is not None:
             timer = loop.call_later(deadline - time.monotonic(), _too_late, future)
             future.add_done_callback(lambda _: timer.cancel())
-        self._waiting.append(_Item(item, future, deadline))
+        self._waiting.append(_Item(item, future, deadline, REQUEST_ID.get(), TRACE.get()))
         if self._flying < self._flights:
             self._flying += 1
             self._background.once("rpc.coalesce", self._fly())
@@ -66,6 +70,8 @@ class Coalescer(Generic[Q, A]):
                 if not batch:
                     continue
                 DEADLINE.set(_most_patient(batch))
+                REQUEST_ID.set(_ids(batch))
+                TRACE.set(next((one.trace for one in batch if one.trace), ""))
                 try:
                     answers = await self._send([one.item for one in batch])
                     check(len(answers) == len(batch), "a bulk call answers item by item")
@@ -95,6 +101,14 @@ class _Item(NamedTuple, Generic[Q, A]):
     future: "asyncio.Future[A]"
     deadline: float | None
     """Monotonic."""
+    request_id: str
+    trace: str
+
+
+def _ids(batch: "Sequence[_Item[Q, A]]") -> str:
+    ids = list(dict.fromkeys(one.request_id for one in batch if one.request_id))
+    more = f",+{len(ids) - IDS}" if len(ids) > IDS else ""
+    return ",".join(ids[:IDS]) + more
 
 
 def _most_patient(batch: "Sequence[_Item[Q, A]]") -> float | None:
@@ -112,7 +126,7 @@ def _too_late(future: "asyncio.Future[A]") -> None:
 
 
 def _settle(batch: "Sequence[_Item[Q, A]]", answers: Sequence[A | BaseException]) -> None:
-    for (_, future, _), answer in zip(batch, answers, strict=True):
+    for (_, future, *_), answer in zip(batch, answers, strict=True):
         if future.done():
             continue
         if isinstance(answer, BaseException):
