@@ -383,3 +383,36 @@ async def test_what_a_deleted_bucket_leaves_in_other_tablets_is_swept(cell: Cell
     kinds = [row.kind for row in cell.tablets.tablets[child].rows]
     assert UPLOAD not in kinds and PART not in kinds
     assert await process.service.buckets("1" * 12) == []
+
+
+@pytest.mark.parametrize("read", ["bucket", "carry"])
+async def test_mutation_that_stood_still_is_not_decided_in_a_bucket_that_is_gone(cell: Cell, read: str) -> None:
+    """While it carries the bucket to a tablet, that bucket goes, one of its name is made, and the tablet is split."""
+    process = await cell.process()
+    service = process.service
+    await service.mutate(CreateBucket(**cell.common("a"), owner="1" * 12, region="r"))
+    await split(process, await service.bucket("a"), b"m")
+    bucket = await cell.filled(process, b"")
+    service._ids["b"] = bucket.bucket_id
+    calls = {"bucket": (service.changes, "bucket"), "carry": (service.changes, "carry")}
+    owner, name = calls[read]
+    original = getattr(owner, name)
+    stood = False
+
+    async def slow(*arguments: Any) -> Any:
+        nonlocal stood
+        found = await original(*arguments) if read == "bucket" else None
+        if not stood:
+            stood = True
+            await service.mutate(DeleteBucket(**cell.common()))
+            await service.mutate(CreateBucket(**cell.common(), owner="1" * 12, region="r"))
+            await service.mutate(cell.put(b"y"))
+            made = await service.bucket("b")
+            await split(process, made, b"")
+            await split(process, bucket, b"p")
+        return found if read == "bucket" else await original(*arguments)
+
+    setattr(owner, name, slow)
+    await service.mutate(cell.put(b"x"))
+    setattr(owner, name, original)
+    assert stood and await keys_of(process) == [b"x", b"y"]

@@ -7,6 +7,8 @@ Invariants
   M2  A mutation about an object is decided by the tablet's own copy of its bucket, which is at least as new as every
       acknowledged change of the bucket (logic/carrying.py); a tablet without one gets it from the first tablet first.
   M3  A change of a bucket is acknowledged when all tablets with its keys carry it (R2); DeleteBucket when the bucket is gone.
+  M4  A bucket is carried to a tablet that was there before the bucket's row was read: a tablet made since has the tombstones that
+      it needs only for what its parent knew.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -94,10 +96,12 @@ class TabletsMetadata(MetadataReads):
                 self._ids.pop(name, None)
                 await self._map.look(address)
             except NotCarried:
+                # First the tablet, then the bucket: what deletes the bucket after it was read closes that very tablet (M4).
                 self._ids.pop(name, None)
+                spot = await self._map.look(address)
                 found = await self._open_bucket(name)
                 if found.bucket_id == bucket_id:
-                    await self._carry(found, (await self._map.look(address)).tablet)
+                    await self._carry(found, spot.tablet)
             except BucketChanging as changing:
                 await self.changes.end(changing.bucket)
         raise Unavailable("the tablet of the key is being moved")

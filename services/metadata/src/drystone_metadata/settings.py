@@ -71,5 +71,5 @@ def chosen(section: config_sections.MetadataSettings) -> MetadataSettings:
         feed_interval=min(10.0, section.feed_age / 8),
         split_rows=section.tablet_rows,
         split_bytes=section.tablet_size,
-        size_looks=min(60.0, section.tablet_rows / 100),  # small ones fill sooner
+        size_looks=min(60.0, section.tablet_rows / 1000),  # small ones fill sooner
     )

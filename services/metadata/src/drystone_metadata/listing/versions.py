@@ -44,7 +44,7 @@ async def list_versions(
     high: bytes = b"",
 ) -> VersionPage:
     """One page, of the addresses from `low` to `high` (empty = no end). Without `pause` a page that commits keep running into
-    is Unavailable."""
+    becomes shorter, and is Unavailable in the end."""
     base = bucket_id.to_bytes(8, "big")
     end_key = successor(base + prefix)
     begin = first_key(prefix, delimiter, after_key)
@@ -57,7 +57,7 @@ async def list_versions(
         return empty
     start, end_key, first = max(base + begin, low), min(end_key, high or end_key), 16 if delimiter else limit + 1
 
-    async def read() -> VersionPage:
+    async def read(most: int) -> VersionPage:
         marker = b""
         if after_version and after_key >= prefix and base + after_key >= low:
             marker = await _order_of(storage, tablet, base + after_key, after_version)
@@ -65,11 +65,11 @@ async def list_versions(
             RowRun(storage, tablet, RowKey(kind, start), RowKey(kind, end_key), first=first, most=limit + 1)
             for kind in (CURRENT, VERSION)
         ]
-        return await _merge(runs[0], runs[1], prefix, delimiter, limit, (base + after_key, marker))
+        return await _merge(runs[0], runs[1], prefix, delimiter, most, (base + after_key, marker))
 
-    for _ in range(_ATTEMPTS if pause is not None else _MORE_ATTEMPTS):
+    for attempt in range(_ATTEMPTS if pause is not None else _MORE_ATTEMPTS):
         before = (await storage.state(tablet)).head
-        page = await read()
+        page = await read(max(1, limit >> 3 * max(0, attempt - _ATTEMPTS + 1)))
         head = (await storage.state(tablet)).head
         if head == before or not await _touched(storage, tablet, before, head, bucket_id, prefix):
             return page
@@ -77,7 +77,7 @@ async def list_versions(
         raise Unavailable("the page changes faster than it can be read here")
     async with pause():
         before = (await storage.state(tablet)).head
-        page = await read()
+        page = await read(limit)
         if (await storage.state(tablet)).head != before:
             raise Unavailable("another owner writes to the tablet")
         return page

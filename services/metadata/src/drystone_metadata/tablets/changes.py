@@ -8,6 +8,8 @@ together with the copy, and only grows by taking the newer of two copies: so wha
 Invariants
   W1  A deletion is ended only when every tablet with addresses of the bucket was closed at its generation (carrying Y3).
   W2  All steps may be done twice, at once, and by different processes.
+  W3  At each tablet the bucket's row is read again, after the tablet was found: what another has ended meanwhile is not carried
+      any further, least of all to tablets made since.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,6 +39,10 @@ Submit = Callable[[TabletId, Change], Awaitable[Outcome]]
 """Has a change decided in that tablet, by whichever process owns it."""
 _MOVES = 64
 """Times a walk may find a tablet changed under it."""
+
+
+class _Superseded(Exception):
+    """Somebody else has ended or changed what was begun."""
 
 
 class BucketChanges:
@@ -82,7 +88,9 @@ class BucketChanges:
         done = not bucket.closed or not await self._has_keys(bucket)
         try:
             if done:
-                await self._walk(bucket, self.carry)
+                await self._walk(bucket, self._carry_begun)
+        except _Superseded:
+            return
         except Refused as refused:
             if not bucket.closed or refused.code is not ErrorCode.BUCKET_NOT_EMPTY:
                 raise
@@ -99,6 +107,13 @@ class BucketChanges:
         )
         if bucket.closed and done and not await self._known(bucket):
             await self._walk(bucket, self._bury)
+
+    async def _carry_begun(self, bucket: Bucket, tablet: TabletId) -> None:
+        """W3."""
+        now = await self.bucket(bucket.name)
+        if now is None or (now.bucket_id, now.generation) != (bucket.bucket_id, bucket.generation):
+            raise _Superseded
+        await self.carry(bucket, tablet)
 
     async def _has_keys(self, bucket: Bucket) -> bool:
         """Whether any tablet has a key of it just now: a deletion that sees one need not close anything."""

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.05
 """Between two looks at who should own the tablets known."""
 MAP_SECONDS = 5.0
-"""Between two looks at which tablets there are; a tablet that somebody asks for is met at once."""
+"""Between two looks at which tablets there are, longer when there are many; one that somebody asks for is met at once."""
 PAUSES = (0.1, 5.0)
 """Seconds after a tablet was lost, or could not be taken over: at first, and at most."""
 CALM_SECONDS = 10.0
@@ -121,7 +121,7 @@ class OwnedTablets:
         looked = -MAP_SECONDS
         try:
             while True:
-                if self._clock.monotonic() - looked >= MAP_SECONDS:
+                if self._clock.monotonic() - looked >= MAP_SECONDS * (1 + len(self._map.spots) / 100):
                     looked = self._clock.monotonic()
                     try:
                         await self._map.all()
