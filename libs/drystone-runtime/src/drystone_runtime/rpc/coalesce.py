@@ -38,9 +38,12 @@ class Coalescer(Generic[Q, A]):
         background: Background,
         batch: int = 256,
         flights: int = 2,
+        more: int = 8,
         waiting: int = 16_384,
     ) -> None:
-        """`send` answers item by item, an exception standing in a failed item's place."""
+        """`send` answers item by item, an exception standing in a failed item's place. `more`: while a call is in flight,
+        another one begins only for so many items: what few wait for shares the next call."""
+        self._more = more
         self._send = send
         self._background = background
         self._batch, self._flights, self._limit = batch, flights, waiting
@@ -58,7 +61,7 @@ class Coalescer(Generic[Q, A]):
             timer = loop.call_later(deadline - time.monotonic(), _too_late, future)
             future.add_done_callback(lambda _: timer.cancel())
         self._waiting.append(_Item(item, future, deadline, REQUEST_ID.get(), TRACE.get()))
-        if self._flying < self._flights:
+        if not self._flying or (self._flying < self._flights and len(self._waiting) >= self._more):
             self._flying += 1
             self._background.once("rpc.coalesce", self._fly())
         return future
