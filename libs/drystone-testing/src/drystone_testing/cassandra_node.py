@@ -221,6 +221,7 @@ class CassandraNode:
             "jdk.attach.allowAttachSelf": "true",
             "cassandra.config": (self.root / "cassandra.yaml").as_uri(),
             "cassandra.storagedir": str(self.root),
+            "java.io.tmpdir": str(self.root),
             "logback.configurationFile": str(self.root / "logback.xml"),
             "cassandra.skip_wait_for_gossip_to_settle": "0",
             "cassandra.ring_delay_ms": "6000",
