@@ -16,7 +16,15 @@ from drystone_core.services import BlobName
 from drystone_metadata.batches import Phase
 from drystone_metadata.logic.carrying import CarryBucket
 from drystone_metadata.store.memory import Fault, MemoryStorage, MemoryTablets
-from drystone_metadata.store.ports import CELL_TABLET, KeyOutOfRange, RowKey, TabletId, TabletPhase, UnknownTablet
+from drystone_metadata.store.ports import (
+    CELL_TABLET,
+    Committed,
+    KeyOutOfRange,
+    RowKey,
+    TabletId,
+    TabletPhase,
+    UnknownTablet,
+)
 from drystone_testing.contracts.tablets_machine import OneProcess, ProcessEnds
 from drystone_testing.sim_world import CountingEntropy, SteppedClock
 
@@ -170,7 +178,7 @@ async def test_rows_of_a_join_given_up_do_not_come_back(cell: Cell) -> None:
     bucket = await cell.filled(process)
     child = await split(process, bucket, b"e")
     cell.clock.now_us += 20 * MINUTE_US
-    cell.faults = {"reshape": [Fault.STALE]}
+    cell.faults = {"reshape": [Fault.NONE, Fault.STALE]}
     with pytest.raises(Stale):
         await join(process, CELL_TABLET, child)
     cell.faults = {}
@@ -180,6 +188,33 @@ async def test_rows_of_a_join_given_up_do_not_come_back(cell: Cell) -> None:
     await join(process, CELL_TABLET, child)
     await process.own()
     assert await keys_of(process) == [b"a", b"b", b"c", b"d", b"e", b"g", b"h"]
+
+
+async def test_clear_that_comes_late_removes_nothing_that_was_copied(cell: Cell) -> None:
+    """The clear of a join given up is applied while the next join copies: it is of another epoch."""
+    process = await cell.process()
+    bucket = await cell.filled(process)
+    child = await split(process, bucket, b"e")
+    cell.clock.now_us += 20 * MINUTE_US
+    late: list[Any] = []
+    clear, copy = process.storage.clear, process.merger._copy
+
+    async def lost(tablet: TabletId, expected: Any) -> Committed:
+        late.append(expected)
+        return Committed.UNKNOWN
+
+    async def copied(left: Any, right: Any) -> None:
+        await copy(left, right)
+        assert await clear(CELL_TABLET, late[0]) is Committed.STALE
+
+    process.storage.clear = lost  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await join(process, CELL_TABLET, child)
+    process.storage.clear = clear  # type: ignore[method-assign]
+    process.merger._copy = copied  # type: ignore[method-assign]
+    await join(process, CELL_TABLET, child)
+    await process.own()
+    assert late and len(await keys_of(process)) == 8
 
 
 async def test_sequence_and_floor_do_not_go_back_in_a_join(cell: Cell) -> None:
@@ -258,7 +293,7 @@ async def test_process_that_ends_in_a_join_leaves_no_range_unserved(cell: Cell, 
     bucket = await cell.filled(first)
     child = await split(first, bucket, b"e")
     cell.clock.now_us += 20 * MINUTE_US
-    cell.faults = {"drop": [ProcessEnds]} if decided else {"reshape": [Fault.NONE, ProcessEnds]}
+    cell.faults = {"drop": [ProcessEnds]} if decided else {"reshape": [Fault.NONE, Fault.NONE, ProcessEnds]}
     with pytest.raises(ProcessEnds):
         await join(first, CELL_TABLET, child)
     await first.end()

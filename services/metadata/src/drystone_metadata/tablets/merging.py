@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joining two neighbours: the left one takes over all that the right one has, when both have been quiet for long.
 
-    pause both  →  clear what is beyond the left one's range, copy the right one's rows there  →  close the right one (note INTO)
+    pause both, new epoch of the left  →  clear what is beyond the left one's range, copy the right one's rows there  →  close the right one (note INTO)
                 →  decide: the left one's high and child become the right one's  →  drop the right one
 
 Invariants
@@ -68,6 +68,8 @@ class Merger:
         async with right.committer.pause(), left.committer.pause():
             if not self.quiet(left) or not self.quiet(right):
                 raise Unavailable("tablets are joined only when they are quiet")
+            # A new epoch first: a clear of an earlier attempt that comes late must not meet what is copied now (G4).
+            await left.committer.reshape(shaped(left.committer.state))
             before, given = left.committer.state, right.committer.state
             if before.child != right.tablet or before.high != given.low:
                 raise Stale("the tablets are no neighbours")
