@@ -4,6 +4,7 @@
 import asyncio
 import random
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ SMALL = MetadataSettings(
 class Cluster:
     """Processes, and a ring that the test turns."""
 
-    def __init__(self, seed: int, count: int = 3) -> None:
+    def __init__(self, seed: int, count: int = 3, settings: MetadataSettings = SMALL) -> None:
         self.chance = random.Random(seed)
         self.clock, self.entropy = RunningClock(), SeededEntropy(seed)
         self.tablets = MemoryTablets()
@@ -39,7 +40,7 @@ class Cluster:
                 owner=self.owner,
                 clock=self.clock,
                 entropy=self.entropy,
-                settings=SMALL,
+                settings=settings,
             )
             for name in self.names
         ]
@@ -171,6 +172,27 @@ async def test_listings_miss_nothing_and_invent_nothing_while_tablets_move(seed:
         await asyncio.gather(*others)
         assert set(await cluster.listed(1000, versions=False)) == there
     assert len(cluster.tablets.tablets) > 4 and cluster.turn > 2 and listings > 4
+
+
+async def test_emptied_tablets_are_joined_once_they_are_quiet() -> None:
+    """Many tablets become few again when their keys are gone and nothing is remembered; what is left is still there."""
+    cluster = Cluster(5, 1, replace(SMALL, window=0.5))
+    async with cluster.running():
+        await cluster.create("b")
+        for number in range(300):
+            await cluster.put(b"%03d" % number)
+        while len(cluster.tablets.tablets) < 6:
+            await asyncio.sleep(0.05)
+        for number in range(300):
+            if number % 60:
+                await cluster.delete(b"%03d" % number)
+        until = cluster.clock.monotonic() + 60
+        while len(cluster.tablets.tablets) > 2 and cluster.clock.monotonic() < until:
+            assert await cluster.listed(3, versions=False) == [b"000", b"060", b"120", b"180", b"240"]
+            await asyncio.sleep(0.05)
+        assert len(cluster.tablets.tablets) <= 2
+        await cluster.put(b"123")
+        assert len(await cluster.listed(3, versions=True)) == 6
 
 
 async def test_bucket_of_many_tablets_and_owners_is_deleted_and_made_anew() -> None:
