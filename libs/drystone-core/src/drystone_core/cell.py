@@ -206,6 +206,8 @@ class CellProcess:
     """serving or draining."""
     part: str = ""
     """What falls to it among its equals; empty = nothing."""
+    clock_fault: str = ""
+    """How its clock differs from most others', as it found itself; empty = it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,12 +300,22 @@ class CellStatus:
                     else "it is replaced by itself; when this stays, see `background` lines of the log",
                 )
             )
+        found += [_clock_reason(process) for process in self.cell if process.clock_fault]
         found += _repair_reasons(self.repair)
         return tuple(sorted(found, key=lambda reason: -reason.severity))
 
     def health(self) -> Health:
         """The worst of the reasons."""
         return max((reason.severity for reason in self.reasons()), default=Health.OK)
+
+
+def _clock_reason(process: CellProcess) -> HealthReason:
+    return HealthReason(
+        code="CLOCK_WRONG",
+        severity=Health.WARN,
+        summary=f"{process.role} {process.name} says: {process.clock_fault.partition(':')[0]}",
+        next_step="set the clock that is wrong (NTP); it is compared again by itself",
+    )
 
 
 def _repair_reasons(repair: RepairStatus) -> list[HealthReason]:

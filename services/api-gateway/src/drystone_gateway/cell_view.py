@@ -22,9 +22,11 @@ from drystone_core.formats.coordination import (
     ELECTIONS,
     NODES,
     VOLUMES,
+    ClockDocument,
     DiskDocument,
     LeaderDocument,
     NodeDocument,
+    clock_key,
     decode,
     election_key,
 )
@@ -146,10 +148,20 @@ class CellView:
             part = "leads" if leaders.get(node.role) == node.node else part
             found.append(
                 CellProcess(
-                    role=node.role, name=node.node, endpoint=node.endpoint, zone=node.zone, state=node.state, part=part
+                    role=node.role,
+                    name=node.node,
+                    endpoint=node.endpoint,
+                    zone=node.zone,
+                    state=node.state,
+                    part=part,
+                    clock_fault=self._clock_fault(node),
                 )
             )
         return found
+
+    def _clock_fault(self, node: NodeDocument) -> str:
+        told = self._services.place.cache.get(clock_key(node.role, node.node))
+        return "" if told is None else decode(ClockDocument, told.value, key=told.key).fault
 
     def _leaders(self) -> Mapping[str, str]:
         """Role → the process that leads."""

@@ -8,7 +8,7 @@ Invariants
       Only a later start of the same node (the same claim) takes its place at once, and the earlier one is told.
   G3  After a lost session the node is registered again by itself; in between `check` raises.
   G4  A process whose clock is wrong (clocks.py) is not started; one whose clock goes wrong later says so, in its log and to
-      the others, and goes on: what it holds does not depend on the time of day.
+      the others, and goes on: write ids, floors and cell time refuse what such a clock would spoil.
 """
 
 import logging

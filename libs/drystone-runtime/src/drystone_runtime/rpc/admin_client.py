@@ -138,7 +138,13 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
         ),
         cell=tuple(
             CellProcess(
-                role=one.role, name=one.name, endpoint=one.endpoint, zone=one.zone, state=one.state, part=one.part
+                role=one.role,
+                name=one.name,
+                endpoint=one.endpoint,
+                zone=one.zone,
+                state=one.state,
+                part=one.part,
+                clock_fault=one.clock_fault,
             )
             for one in said.cell
         ),

@@ -114,7 +114,13 @@ def _status_message(status: CellStatus) -> pb.GetStatusResponse:
         ],
         cell=[
             pb.CellProcess(
-                role=one.role, name=one.name, endpoint=one.endpoint, zone=one.zone, state=one.state, part=one.part
+                role=one.role,
+                name=one.name,
+                endpoint=one.endpoint,
+                zone=one.zone,
+                state=one.state,
+                part=one.part,
+                clock_fault=one.clock_fault,
             )
             for one in status.cell
         ],

@@ -76,20 +76,22 @@ class Process(_message.Message):
     def __init__(self, role: _Optional[str] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., uptime_seconds: _Optional[int] = ...) -> None: ...
 
 class CellProcess(_message.Message):
-    __slots__ = ("role", "name", "endpoint", "zone", "state", "part")
+    __slots__ = ("role", "name", "endpoint", "zone", "state", "part", "clock_fault")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FAULT_FIELD_NUMBER: _ClassVar[int]
     role: str
     name: str
     endpoint: str
     zone: str
     state: str
     part: str
-    def __init__(self, role: _Optional[str] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., zone: _Optional[str] = ..., state: _Optional[str] = ..., part: _Optional[str] = ...) -> None: ...
+    clock_fault: str
+    def __init__(self, role: _Optional[str] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., zone: _Optional[str] = ..., state: _Optional[str] = ..., part: _Optional[str] = ..., clock_fault: _Optional[str] = ...) -> None: ...
 
 class RpcMethod(_message.Message):
     __slots__ = ("method", "calls", "failures", "seconds")
