@@ -53,6 +53,8 @@ class CellOfNodes:
     cell: ClusterId = CELL
     profile: Profile = field(default_factory=lambda: Profile(4, 2))
     disks_each: int = 1
+    ttl: float = TTL
+    """Seconds after which a silent node counts as gone."""
     lost_after: float = 3.0
     """Seconds after which a node that is away is taken for lost."""
     nodes: dict[str, Member] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class CellOfNodes:
         coordinator = EmbeddedCoordinator(store=line, clock=world.clock)
         member = CellMember(
             settings=MemberSettings(
-                node=name, endpoint=f"unix:{self.root}/{name}.sock", claim=name, ttl=TTL, announce=0.2, tend=0.2
+                node=name, endpoint=f"unix:{self.root}/{name}.sock", claim=name, ttl=self.ttl, announce=0.2, tend=0.2
             ),
             storage=StorageSettings(
                 paths=tuple(str(self.root / f"{name}-d{index}") for index in range(self.disks_each)),

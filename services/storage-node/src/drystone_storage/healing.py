@@ -67,7 +67,8 @@ class Healer:
         found: list[Wound] = []
         waiting = 0
         bad = {at.volume for at in self._registry.bad}
-        for number, volume in enumerate(self._registry.volumes()):
+        volumes = [v for v in self._registry.volumes() if v.state is not VolumeState.ELSEWHERE]  # its owner tells of it
+        for number, volume in enumerate(volumes):
             if number % _VOLUMES_A_TURN == _VOLUMES_A_TURN - 1:
                 await self._world.clock.sleep(0)
             if volume.volume_id not in bad and _whole(volume):

@@ -45,7 +45,8 @@ class CellUpkeep:
         self._silent: tuple[str, ...] = ()
 
     async def wounds(self) -> Wounds:
-        """Each once, as the node that sees the most danger tells it; Unreachable when no node answers."""
+        """Each once, as the node that sees most slots tells it: that others see fewer says nothing. Unreachable when no node
+        answers."""
         answers, unasked = await self._ask(lambda node: node.wounds())
         found: dict[_Place, Wound] = {}
         wounded: dict[_Place, list[str]] = {}
@@ -54,7 +55,7 @@ class CellUpkeep:
                 place = (wound.volume, wound.slot)
                 wounded.setdefault(place, []).append(name)
                 known = found.get(place)
-                if known is None or (wound.spare, -wound.size) < (known.spare, -known.size):
+                if known is None or (wound.spare, wound.size) > (known.spare, known.size):
                     found[place] = wound
         self._wounded = wounded
         waiting = max((wounds.waiting for wounds in answers.values()), default=0)
@@ -170,7 +171,10 @@ class CellUpkeep:
         if not answers:
             raise Unreachable("no storage node answers")
         if unasked != self._silent:
-            log.warning("upkeep.nodes_unasked", extra={"nodes": ", ".join(unasked)})
+            if unasked:
+                log.warning("upkeep.nodes_unasked", extra={"nodes": ", ".join(unasked)})
+            else:
+                log.info("upkeep.all_nodes_answer")
             self._silent = unasked
         return answers, unasked
 

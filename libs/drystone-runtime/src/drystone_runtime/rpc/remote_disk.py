@@ -166,6 +166,8 @@ class RemoteDisk:
         """Who serves it now; may be set."""
         self._disk_id = disk_id
         self._timeout, self._write_timeout = timeout, write_timeout
+        self._closing: set[Any] = set()
+        """Calls nobody waits for."""
 
     def open(self, name: str, *, create: bool = False, exclusive: bool = False) -> RemoteFile:
         """Open; `create` is durable on return."""
@@ -206,7 +208,10 @@ class RemoteDisk:
     def forget(self, handle: int) -> None:
         """Close a handle without waiting."""
         with suppress(ValueError):  # the channel is closed: so is the handle, in time
-            self.peer.stub.Close.future(pb.CloseRequest(handle=handle), timeout=self._timeout)
+            call = self.peer.stub.Close.future(pb.CloseRequest(handle=handle), timeout=self._timeout)
+            # gRPC cancels a call that nobody refers to, and has been seen to crash while it did.
+            self._closing.add(call)
+            call.add_done_callback(self._closing.discard)
 
 
 def _reading(offset: int, length: int) -> Callable[[int], pb.ReadAtRequest]:

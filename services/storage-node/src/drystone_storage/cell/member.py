@@ -12,13 +12,13 @@ Invariants
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from drystone_core.check import check
 from drystone_core.coordination import Coordinator
 from drystone_core.errors import DrystoneError
-from drystone_core.formats.coordination import DiskDocument, NodeDocument, election_key
+from drystone_core.formats.coordination import DiskDocument, NodeDocument, OpenVolume, election_key
 from drystone_core.ids import DiskId, VolumeId, volume_text
 from drystone_core.ring import Ring
 from drystone_datapath.volume import DiskState, DiskUnit, VolumeState
@@ -87,7 +87,7 @@ class CellMember:
         check(storage.cell is not None, "a member of a cell knows which one")
         assert storage.cell is not None
         self.fences = Fences(world=world, cell=storage.cell, units=self._local, leads=self._leads)
-        self.upkeep = NodeUpkeep(self.node)
+        self.upkeep = NodeUpkeep(self.node, self._claimed, world.clock)
         """What the cell's keepers are given."""
 
     async def start(self) -> None:
@@ -169,6 +169,9 @@ class CellMember:
         store = self.node.store
         return [unit for unit in store.units if unit.state is not DiskState.FAILED] if store is not None else []
 
+    def _claimed(self) -> Iterable[OpenVolume]:
+        return self.view.volumes.values()
+
     def _leads(self, election: str) -> int:
         """The token of who leads it, as last known; 0 = nobody."""
         document = self._cache.get(election_key(election))
@@ -213,10 +216,9 @@ class CellMember:
             view = self._follow()
             gone, self._open = self._open - set(view.volumes), frozenset(view.volumes)
             for volume_id in sorted(gone):
-                if self.node.registry.get(volume_id) is None:
-                    await self.node.find(volume_id)  # so that repair and scrubbing know it
-                else:
-                    self.node.registry.closed_elsewhere(volume_id)
+                # So that repair and scrubbing know it, with all its slots: some may have been made after we looked last.
+                await self.node.look_again(volume_id)
+                self.node.registry.closed_elsewhere(volume_id)
 
     async def _run_announce(self) -> None:
         told: list[DiskDocument] = []
