@@ -80,7 +80,7 @@ types: $(DEV) ## mypy --strict
 layers: $(DEV) ## import-linter: layers point down, core is pure
 	$(BIN)/lint-imports --no-cache
 
-test-linearizability: $(DEV) ## Histories of concurrent clients, judged, with kills (< 15 min)
+test-linearizability: $(DEV) ## Histories of concurrent clients of a store and of a cell, judged, with kills (< 15 min; a cell needs Java 17)
 	$(BIN)/pytest -q tests/linearizability $(if $(T),-k "$(T)")
 
 test-cluster: $(DEV) ## The parts of a cluster on real servers: etcd, Cassandra (< 15 min; Cassandra needs Java 17, Maven)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole cell is linearizable key by key through two gateways while its processes die and stand still past their leases.
+"""A whole cell is linearizable key by key through two gateways while its processes die, stand still and are cut off.
 
-Short form: 5 histories of 1,000 operations, one for each kind of trouble. Long form: FAULT_SCALE=20 HISTORY_CALLS=2000.
+Short form: 6 histories of 1,000 operations, one for each kind of trouble. Long form: FAULT_SCALE=20 HISTORY_CALLS=2000.
 """
 
 import os
@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from drystone_testing.cassandra_node import missing
-from drystone_testing.cluster import Cluster, Service, missing_etcd
+from drystone_testing.cluster import Cluster, Service, Shape, missing_etcd
 from drystone_testing.histories import Endpoint, HistoryClient, run
 from drystone_testing.ledger import Record, rounds
 from drystone_testing.linearizability import Kind
 from drystone_testing.live import ACCESS_KEY, SECRET_KEY
+from drystone_testing.network import missing as missing_network
 from drystone_testing.porcupine import unexplained
 from drystone_testing.s3_client import S3Client
 
@@ -34,11 +35,13 @@ LEASE = 4.0
 
 @pytest.fixture(scope="module")
 def cell() -> Iterator[Cluster]:
-    """Two gateways, two metadata processes, six storage nodes, etcd of three, Cassandra."""
+    """Two gateways, two metadata processes, six storage nodes, etcd of three, Cassandra; hosts of their own where namespaces
+    can be made."""
     if (reason := missing_etcd() or missing()) is not None:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="drystone-cell-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), credential=(ACCESS_KEY, SECRET_KEY))
+        shape = Shape(namespaces=missing_network() is None)
+        cluster = Cluster(Path(folder), shape, credential=(ACCESS_KEY, SECRET_KEY))
         try:
             yield cluster.start()
         finally:
@@ -58,6 +61,8 @@ class Trouble:
             "two storage nodes die": self._nodes_die,
             "a store stumbles": self._store_stumbles,
         }
+        if cell.network is not None:
+            self.kinds["a host is cut off past its lease"] = self._cut_off
 
     def strike(self, kind: str) -> None:
         """Once, and a moment of peace."""
@@ -96,6 +101,21 @@ class Trouble:
     def _nodes_die(self) -> None:
         self._die(*self.chance.sample(self.cell.of("storage-node"), 2))
 
+    def _cut_off(self) -> None:
+        assert self.cell.network is not None
+        name = self.chance.choice([self._owner_name(), self.chance.choice(self.cell.of("storage-node")).name])
+        self.cell.network.cut(name)
+        try:
+            time.sleep(LEASE + 3)
+        finally:
+            self.cell.network.join(name)
+
+    def _owner_name(self) -> str:
+        try:
+            return self.cell.owner().name
+        except (KeyError, IndexError):  # nobody owns them just now
+            return self.chance.choice(self.cell.of("metadata")).name
+
     def _store_stumbles(self) -> None:
         member = self.chance.choice(self.cell.etcd.members)
         match self.chance.choice(["etcd dies", "etcd stands still", "Cassandra stands still"]):
@@ -119,10 +139,12 @@ def test_histories_through_two_gateways_are_linearizable(cell: Cluster, tmp_path
     seed = int(os.environ.get("FAULT_SEED", "20261201"))
     endpoints = [Endpoint(port) for port in cell.s3_ports]
     S3Client(cell.s3_ports[0]).create_bucket(BUCKET)
+    unexercised = missing_network()
     total = dict.fromkeys(("operations", "unknown", "retried", "lists", "reads", "writes"), 0)
     happened: dict[str, int] = {}
     judges: set[str] = set()
-    for number in range(rounds(5)):
+    histories = rounds(len(Trouble(cell, seed).kinds))
+    for number in range(histories):
         trouble = Trouble(cell, seed + number)
         kind = list(trouble.kinds)[number % len(trouble.kinds)]
         prefix = f"h{number}"
@@ -144,4 +166,12 @@ def test_histories_through_two_gateways_are_linearizable(cell: Cluster, tmp_path
         for name, count in trouble.happened.items():
             happened[name] = happened.get(name, 0) + count
         cell.heal()
-    record(seed=seed, histories=rounds(5), violations=0, judges=sorted(judges), happened=happened, **total)
+    record(
+        seed=seed,
+        histories=histories,
+        violations=0,
+        judges=sorted(judges),
+        not_cut_off=unexercised,
+        happened=happened,
+        **total,
+    )
