@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from drystone_core.coordination import Change, Changes, Coordinator, Document, Revision, SessionId, Snapshot
-from drystone_core.errors import Unreachable
+from drystone_core.errors import Unavailable, Unreachable
 from drystone_core.ids import ClusterId
 from drystone_core.ports import Clock
 from drystone_runtime.clock import SystemClock
@@ -174,3 +174,20 @@ class EtcdRig:
         for lines in self._lines.values():
             for line in lines:
                 await line.close()
+
+
+class LosesAnswers:
+    """A Coordinator whose commits go in, and say that nobody answered, while it `loses`."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self.loses = False
+
+    async def commit(self, *changes: Change) -> Revision:
+        revision = await self._coordinator.commit(*changes)
+        if self.loses:
+            raise Unavailable("no answer came")
+        return revision
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coordinator, name)

@@ -95,7 +95,24 @@ class Registration:
         self.check()
         session = self.session
         puts = self._puts(session, self._revisions)
-        self._remember(puts, await self._coordinator.commit(*puts), session)
+        try:
+            revision = await self._coordinator.commit(*puts)
+        except Stale as error:
+            if error.code is ErrorCode.FENCED:
+                raise
+            # An earlier tell whose answer was lost went in after all, or a document is not ours any more.
+            puts = self._puts(session, await self._own(session))
+            revision = await self._coordinator.commit(*puts)
+        self._remember(puts, revision, session)
+
+    async def _own(self, session: Session) -> dict[str, Revision]:
+        """The revisions of what stands under our session now."""
+        found = {}
+        for key in self._revisions:
+            document = await self._coordinator.get(key)
+            if document is not None and document.session == session.id:
+                found[key] = document.revision
+        return found
 
     async def stop(self) -> None:
         """Leave: the documents vanish now."""

@@ -25,6 +25,7 @@ from drystone_runtime.coordination.cell import join_cell
 from drystone_runtime.coordination.election import Leadership, campaign, lead
 from drystone_runtime.coordination.registration import Registration
 from drystone_testing.contracts.coordinator import PATIENCE, CoordinatorRig, until
+from drystone_testing.coordinator_rigs import LosesAnswers
 from drystone_testing.sim_world import SeededEntropy
 
 CELL_ID = ClusterId("c" * 32)
@@ -112,6 +113,24 @@ class CoordinatorServicesContract:
         assert [each.key for each in (await other.snapshot("")).documents if each.key != CELL] == []
         with pytest.raises(Stale):
             registration.check()
+
+    async def test_a_telling_whose_answer_was_lost_does_not_silence_the_node(
+        self, rig: CoordinatorRig, one: Coordinator, register: Callable[..., Awaitable[Registration]]
+    ) -> None:
+        """The next one takes what stands there for its own, and not what another session wrote."""
+        line = LosesAnswers(one)
+        registration = await register(line, node("n1"), disk("a"), ttl=rig.ttl * 20)
+        line.loses = True
+        with pytest.raises(Unavailable):
+            await registration.tell(disks=[disk("a", free=3)])
+        line.loses = False
+        await registration.tell(disks=[disk("a", free=2)])
+        key = disk_key(DiskId("a" * 32))
+        held = await one.get(key)
+        assert held is not None and decode(DiskDocument, held.value, key=key).free == 2
+        await one.commit(Put(key=key, value=held.value))
+        with pytest.raises(Stale):
+            await registration.tell(disks=[disk("a", free=1)])
 
     async def test_an_id_in_use_is_refused_with_what_to_do(
         self,
