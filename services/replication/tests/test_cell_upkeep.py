@@ -13,6 +13,7 @@ from drystone_core.formats.shard import parse_shard_name
 from drystone_core.ids import VolumeId
 from drystone_core.upkeep import Wound
 from drystone_datapath.faults import DamagedFragment
+from drystone_datapath.volume import DiskState
 from drystone_runtime.rpc.channel import open_channel
 from drystone_runtime.rpc.upkeep_client import RpcUpkeep
 from drystone_testing.cell_keepers import Keeper, keeper
@@ -147,7 +148,14 @@ async def test_a_node_away_while_a_volume_was_retired_removes_its_file(cell: Cel
     cell.model.clear()
     leader = await keeper(cell, LIFECYCLE)
     upkeep = leader.upkeep()
+    (disk,) = cell.nodes["n5"].member.local_units()
     await cell.stop("n5")
+    watches = [each.member.node.watch for each in cell.nodes.values()]
+    await cell.until(
+        lambda: all(
+            w.unit.state is DiskState.FAILED for watch in watches for w in watch.disks if w.unit.disk_id == disk
+        )
+    )
     await upkeep.closed_volumes()
     await upkeep.volume_names(dead)
     assert await upkeep.retire(dead) > 0
