@@ -119,6 +119,27 @@ async def test_a_volume_in_use_is_not_closed_by_a_node_that_starts(cell: CellOfN
     await cell.agree()
 
 
+async def test_new_volumes_use_nodes_and_disks_that_were_added(cell: CellOfNodes) -> None:
+    """A seventh node, and a second disk of the first one: while the cell serves, without anybody being told."""
+    await all_known(cell)
+    before = {disk_id for each in cell.nodes.values() for disk_id in each.member.local_units()}
+    await cell.put("n1", 1000)
+    await cell.start("n6")
+    await cell.stop("n0")
+    await cell.start("n0", disks=2)
+    await cell.all_known()
+    added = {disk_id for each in cell.nodes.values() for disk_id in each.member.local_units()} - before
+    assert len(added) == 2
+    node, used = cell.nodes["n1"].member.node, set()
+    async with asyncio.timeout(60):
+        while not added <= used:
+            volume = node.registry.get((await cell.put("n1", 1000)).extents[0].volume)
+            assert volume is not None
+            used |= {slot.unit.disk_id for slot in volume.slots if slot is not None}
+            await node.leave_volume(volume)
+    await cell.agree()
+
+
 async def test_a_disk_of_another_cell_is_refused(cell: CellOfNodes, tmp_path: Path) -> None:
     """With the sentence that says whose it is; the disk is left as it was."""
     await cell.stop("n0")

@@ -68,8 +68,8 @@ class CellOfNodes:
         for index in range(count):
             await self.start(f"n{index}")
 
-    async def start(self, name: str) -> CellMember:
-        """A node on its disks; comes back under the same name after `stop`."""
+    async def start(self, name: str, *, disks: int = 0) -> CellMember:
+        """A node on its disks; comes back under the same name after `stop`. `disks`: so many, new ones taken in."""
         world = real_world()
         line = CutStore(self.store)
         coordinator = EmbeddedCoordinator(store=line, clock=world.clock)
@@ -78,7 +78,8 @@ class CellOfNodes:
                 node=name, endpoint=f"unix:{self.root}/{name}.sock", claim=name, ttl=self.ttl, announce=0.2, tend=0.2
             ),
             storage=StorageSettings(
-                paths=tuple(str(self.root / f"{name}-d{index}") for index in range(self.disks_each)),
+                paths=tuple(str(self.root / f"{name}-d{index}") for index in range(disks or self.disks_each)),
+                add_disks=bool(disks),
                 profile=self.profile,
                 cell=self.cell,
                 append=AppendSettings(allocate_step=1 << 20),

@@ -14,7 +14,7 @@ from drystone_storage.node import build
 from drystone_storage.rpc.disks import disk_service
 from drystone_storage.rpc.server import storage_service
 from drystone_storage.rpc.upkeep import upkeep_service
-from drystone_storage.settings import chosen
+from drystone_storage.settings import StorageSettings, chosen
 from drystone_storage.world import real_world
 
 
@@ -32,13 +32,16 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("disks", metavar="DIR", nargs="+", help="directories that are disks")
+    parser.add_argument(
+        "--add-disks", action="store_true", help="take in empty directories beside those that are disks already"
+    )
 
 
 async def start(given: argparse.Namespace, process: Process) -> Started:
     """Open the disks; in a cell, among those of other nodes."""
     if process.in_cell:
         return await start_in_cell(given, process)
-    node = build(chosen(process.settings.storage, tuple(given.disks)), real_world())
+    node = build(_storage(given, process), real_world())
     await node.start()
     return Started(
         services=(storage_service(node, node.status), upkeep_service(node.healer, node.freer, node.scrubs)),
@@ -60,7 +63,7 @@ async def start_in_cell(given: argparse.Namespace, process: Process) -> Started:
             level=settings.node.level,
             ttl=settings.coordinator.session,
         ),
-        storage=replace(chosen(settings.storage, tuple(given.disks)), cell=cell),
+        storage=replace(_storage(given, process), cell=cell),
         world=world,
         coordinator=coordinator,
         dial=lambda endpoint: process.dial.open_blocking(endpoint, ServiceKind.STORAGE_NODE),
@@ -82,6 +85,10 @@ async def start_in_cell(given: argparse.Namespace, process: Process) -> Started:
         leave=member.leave,
         stop=stop,
     )
+
+
+def _storage(given: argparse.Namespace, process: Process) -> StorageSettings:
+    return replace(chosen(process.settings.storage, tuple(given.disks)), add_disks=given.add_disks)
 
 
 if __name__ == "__main__":
