@@ -99,8 +99,11 @@ def test_a_service_serves_health_and_reflection_and_drains(name: str, tmp_path: 
         process.wait()
 
 
-def test_the_gateway_says_where_it_runs() -> None:
-    """Instead of a module that cannot be run."""
-    done = subprocess.run([sys.executable, "-m", "drystone_gateway"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "drystone serve" in done.stderr
+def test_a_gateway_without_a_cell_and_a_credential_says_what_it_lacks() -> None:
+    """Both at once."""
+    environment = {"DRYSTONE_RPC_PLAINTEXT_LOOPBACK": "true", "DRYSTONE_RPC_LISTEN": "127.0.0.1:0"}
+    command = [sys.executable, "-m", "drystone_gateway"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+    assert done.returncode == 1
+    assert "set coordinator.endpoints" in done.stderr
+    assert "DRYSTONE_ROOT_ACCESS_KEY and DRYSTONE_ROOT_SECRET_KEY" in done.stderr

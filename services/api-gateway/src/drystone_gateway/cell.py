@@ -129,9 +129,11 @@ def _open(process: Process, kind: ServiceKind, zone: str, node: NodeDocument) ->
     link = process.dial.open(node.endpoint, kind)
     if kind is ServiceKind.METADATA:
         client = RpcMetadata(channel=link, background=process.background)
-        return _Reached(link, metadata=MetadataNode(node.node, client))
+        return _Reached(link, metadata=MetadataNode(name=node.node, client=client))
     storage = RpcStorage(channel=link, background=process.background)
-    return _Reached(link, storage=CellNode(node.node, storage, near=bool(zone) and node.zone == zone), node=storage)
+    return _Reached(
+        link, storage=CellNode(name=node.node, client=storage, near=bool(zone) and node.zone == zone), node=storage
+    )
 
 
 async def _close(reached: _Reached) -> None:

@@ -27,7 +27,7 @@ class Gateway:
     def __init__(self, cell: CellOfNodes) -> None:
         clock = SystemClock()
         self.cell, self.background = cell, Background(clock=clock)
-        self.nodes = [CellNode(name, cell.client(name, self.background)) for name in cell.nodes]
+        self.nodes = [CellNode(name=name, client=cell.client(name, self.background)) for name in cell.nodes]
         self.storage = CellStorage(nodes=lambda: self.nodes, clock=clock, entropy=SystemEntropy())
         self.rng = random.Random(4)
         self.model: list[tuple[BlobRef, bytes]] = []

@@ -111,14 +111,14 @@ async def lead(
 ) -> None:
     """Campaign, then run `work` until it returns (and resign) or the leadership is over (`work` is cancelled, Stale raised)."""
     leadership = await campaign(coordinator=coordinator, session=session, election=election, leader=leader, clock=clock)
-    log.info("election.leads", extra={"election": election, "token": leadership.token})
+    log.info("election.leads", extra={"election": election, "term": leadership.token})
     working = asyncio.ensure_future(work(leadership))
     ending = asyncio.ensure_future(leadership.ended())
     try:
         await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             log.error(
-                "election.lost", extra={"election": election, "token": leadership.token, "reason": ending.result()}
+                "election.lost", extra={"election": election, "term": leadership.token, "reason": ending.result()}
             )
             leadership.check()
         await working

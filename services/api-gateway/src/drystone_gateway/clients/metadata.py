@@ -5,7 +5,7 @@ Invariants
   M1  A mutation is sent again, with the same write id, while its owner is away or is just changing: whoever decides it first
       decides it once (R1), and who asks again gets that answer.
   M2  What a process says about the matter itself (Refused, Damaged, Busy) is passed on at once.
-  M3  A read is asked of at most `tries` processes; those that failed lately are asked last, the others in turn.
+  M3  A read is asked of at most `tries` processes; in the order of choice.py.
   M4  A process that does not answer holds nobody for longer than `late` (a read), or than it is the owner (a mutation).
   M5  Who takes a bucket as it was up to a second ago learns so when that matters: a mutation names the bucket's id, a read
       its name. What is refused because the bucket is another by now is to be tried again, not missing.
@@ -25,6 +25,7 @@ from drystone_core.mutations import Mutation, Outcome
 from drystone_core.objects import Bucket, ObjectVersion
 from drystone_core.ports import Clock, Entropy
 from drystone_core.services import BlobName, MetadataService
+from drystone_gateway.clients.choice import Choice, Peer
 from drystone_gateway.clients.routes import FIRST_TABLET, Routes
 from drystone_runtime.background import Background
 from drystone_runtime.rpc.call_context import bounded
@@ -42,14 +43,11 @@ class MetadataClient(MetadataService, Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class MetadataNode:
+@dataclass(slots=True, eq=False, kw_only=True)
+class MetadataNode(Peer):
     """A metadata process as a gateway sees it."""
 
-    name: str
     client: MetadataClient
-    avoid_until: float = float("-inf")
-    """It failed a call lately (monotonic)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +55,8 @@ class CellMetadataSettings:
     """Limits; seconds."""
 
     tries: int = 3
+    full: int = 64
+    """Reads under way at a process before others are sent to the next."""
     avoid: float = 2.0
     """A process that failed is asked last for so long."""
     late: float = 3.0
@@ -91,7 +91,10 @@ class CellMetadata:
         self._mutations: Coalescer[Mutation, Outcome] = Coalescer(
             send=self._mutate_all, background=background, flights=4
         )
-        self._turn = 0
+        self._choice = Choice(
+            seed=entropy.token(8), clock=clock, tries=self._settings.tries, full=self._settings.full,
+            avoid=self._settings.avoid,
+        )  # fmt: skip
         self._routes = Routes()
         self._buckets: dict[str, tuple[Bucket, float]] = {}
         """As they were at that monotonic time (M5)."""
@@ -179,27 +182,17 @@ class CellMetadata:
 
     async def _ask(self, call: Callable[[MetadataClient], Awaitable[T]], *, first: str | None = None) -> T:
         failure: DrystoneError | None = None
-        for node in self._in_order(first):
+        for node in self._choice.gathered(self._nodes(), first=first):
             try:
-                async with within(self._settings.late, f"the metadata process {node.name}"):
-                    return await call(node.client)
+                with node.counted():
+                    async with within(self._settings.late, f"the metadata process {node.name}"):
+                        return await call(node.client)
             except (Unavailable, Stale) as error:
                 failure = self._failed(node, error)
         raise failure or Unavailable("no metadata process is known")
 
-    def _in_order(self, first: str | None) -> list[MetadataNode]:
-        """Whom to ask: `first`, then the others in turn; those that failed lately last."""
-        nodes = list(self._nodes())
-        if not nodes:
-            return []
-        self._turn = (self._turn + 1) % len(nodes)
-        now = self._clock.monotonic()
-        turned = nodes[self._turn :] + nodes[: self._turn]
-        turned.sort(key=lambda node: (node.avoid_until > now, node.name != first))
-        return turned[: self._settings.tries]
-
     def _failed(self, node: MetadataNode, error: DrystoneError) -> DrystoneError:
-        node.avoid_until = self._clock.monotonic() + self._settings.avoid
+        self._choice.failed(node)
         return error
 
     async def _mutate_all(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:

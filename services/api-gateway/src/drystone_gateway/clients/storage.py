@@ -9,7 +9,7 @@ Invariants
       passed on at once.
   C4  A node that does not answer holds nobody for longer than `late`: what it may still do is never named.
   C5  Memory: the pool's piece buffers, and what the short reads and appends under way hold.
-Nodes that failed lately are asked last; the others in turn, so that load spreads. Appends prefer near nodes.
+Short appends gather at few nodes (choice.py), near ones first; pieces and long reads go to nodes in turn.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,6 +25,7 @@ from drystone_core.services import BlobHeader, BlobWriter, ReadChunk, SmallBlob
 from drystone_datapath.buffers import PIECE_BYTES, BufferPool
 from drystone_datapath.pack import Piece
 from drystone_datapath.write import StripedWriter
+from drystone_gateway.clients.choice import Choice, Peer
 from drystone_runtime.rpc.patience import within
 
 SHORT = 256 * 1024
@@ -45,16 +46,11 @@ class NodeClient(Protocol):
     def read(self, blobs: Sequence[BlobRef], start: int, length: int) -> AsyncIterator[ReadChunk]: ...
 
 
-@dataclass(slots=True, eq=False)
-class CellNode:
+@dataclass(slots=True, eq=False, kw_only=True)
+class CellNode(Peer):
     """A storage node as a gateway sees it."""
 
-    name: str
     client: NodeClient
-    near: bool = False
-    """On this host or in this zone."""
-    avoid_until: float = float("-inf")
-    """It failed a call lately (monotonic)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +58,8 @@ class CellStorageSettings:
     """Limits."""
 
     tries: int = 3
+    full: int = 32
+    """Short appends or reads under way at a node before others are sent to the next."""
     avoid: float = 2.0
     """Seconds a node that failed is asked last."""
     late: float = 5.0
@@ -86,15 +84,19 @@ class CellStorage:
         self._nodes, self._clock, self._entropy = nodes, clock, entropy
         self._settings = settings or CellStorageSettings()
         self._pieces = BufferPool(size=PIECE_BYTES, count=self._settings.piece_buffers)
-        self._turn = 0
+        self._choice = Choice(
+            seed=entropy.token(8), clock=clock, tries=self._settings.tries, full=self._settings.full,
+            avoid=self._settings.avoid,
+        )  # fmt: skip
 
     async def append(self, blob: SmallBlob) -> BlobRef:
         """Durable on all slots when it returns."""
         failure: Unavailable | None = None
-        for node in self._in_order(near=True):
+        for node in self._choice.gathered(self._nodes(), near=True):
             try:
-                async with self._soon(node):
-                    return await node.client.append(blob)
+                with node.counted():
+                    async with self._soon(node):
+                        return await node.client.append(blob)
             except Unavailable as error:
                 failure = self._failed(node, error)
         raise failure or Unavailable("no storage node is known")
@@ -117,11 +119,12 @@ class CellStorage:
         """Verified bytes in order; continued at another node when one goes away."""
         done = 0
         failure: Unavailable | None = None
-        for node in self._in_order(first=self._nearest(blobs) if length <= SHORT else None):
+        for node in self._to_read(blobs, length):
             try:
                 if length - done <= SHORT:
-                    async with self._soon(node):
-                        data = await node.client.read_short(blobs, start + done, length - done)
+                    with node.counted():
+                        async with self._soon(node):
+                            data = await node.client.read_short(blobs, start + done, length - done)
                     yield ReadChunk(memoryview(data), _nothing)
                     return
                 chunks = node.client.read(blobs, start + done, length - done)
@@ -137,7 +140,7 @@ class CellStorage:
 
     async def _append_piece(self, piece: Piece) -> StripedExtent:
         failure: Unavailable | None = None
-        for node in self._in_order(near=True):
+        for node in self._choice.in_turn(self._nodes(), near=True):
             try:
                 async with self._soon(node):
                     return await node.client.append_piece(
@@ -152,6 +155,12 @@ class CellStorage:
                 failure = self._failed(node, error)
         raise failure or Unavailable("no storage node is known")
 
+    def _to_read(self, blobs: Sequence[BlobRef], length: int) -> list[CellNode]:
+        """Short reads where the bytes are, else together with others; long ones spread."""
+        if length > SHORT:
+            return self._choice.in_turn(self._nodes())
+        return self._choice.gathered(self._nodes(), first=self._nearest(blobs))
+
     async def _next(self, node: CellNode, chunks: AsyncIterator[ReadChunk]) -> ReadChunk | None:
         """None: the node has said all."""
         async with self._soon(node):
@@ -161,20 +170,9 @@ class CellStorage:
         """C4: Unavailable when what is inside takes too long."""
         return within(self._settings.late, f"the storage node {node.name}")
 
-    def _in_order(self, *, near: bool = False, first: str | None = None) -> list[CellNode]:
-        """Whom to ask: `first`, then the others in turn, near ones first for appends, those that failed lately last."""
-        nodes = list(self._nodes())
-        if not nodes:
-            return []
-        self._turn = (self._turn + 1) % len(nodes)
-        now = self._clock.monotonic()
-        turned = nodes[self._turn :] + nodes[: self._turn]
-        turned.sort(key=lambda node: (node.avoid_until > now, node.name != first, near and not node.near))
-        return turned[: self._settings.tries]
-
     def _failed(self, node: CellNode, error: Unavailable) -> Unavailable:
         if error.code is not ErrorCode.INSUFFICIENT_STORAGE:
-            node.avoid_until = self._clock.monotonic() + self._settings.avoid
+            self._choice.failed(node)
         return error
 
 

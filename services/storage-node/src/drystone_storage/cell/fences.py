@@ -85,7 +85,7 @@ class Fences:
     def _check(self, election: str, token: int) -> None:
         greatest = max(self._seen.get(election, 0), self._leads(election))
         if token < greatest:
-            log.warning("fences.refused", extra={"election": election, "token": token, "greatest": greatest})
+            log.warning("fences.refused", extra={"election": election, "term": token, "greatest": greatest})
             raise _fenced(election, token, greatest)
 
     async def _remember(self, election: str, token: int) -> None:
