@@ -2,20 +2,18 @@
 """The metadata processes of a cell as one MetadataService: mutations go to the owner, reads to any.
 
 Invariants
-  M1  A mutation is sent again, with the same write id, while its owner is away or is just changing: whoever decides it first
-      decides it once (R1), and who asks again gets that answer.
+  M1  Mutations go to the owners of their tablets, for as long as it takes (mutations.py).
   M2  What a process says about the matter itself (Refused, Damaged, Busy) is passed on at once.
-  M3  A read is asked of at most `tries` processes; in the order of choice.py.
-  M4  A process that does not answer holds nobody for longer than `late` (a read), or than it is the owner (a mutation).
-  M5  Who takes a bucket as it was up to a second ago learns so when that matters: a mutation names the bucket's id, a read
+  M3  A read is asked of at most `tries` processes, in the order of choice.py, each for `late` seconds.
+  M4  Who takes a bucket as it was up to a second ago learns so when that matters: a mutation names the bucket's id, a read
       its name. What is refused because the bucket is another by now is to be tried again, not missing.
-  M6  Which tablet a key is in is learnt from refusals (routes.py); who owns a tablet, from the ring.
+  M5  Which tablet a key is in is learnt from refusals (routes.py); who owns a tablet, from the ring.
 Owners change within seconds; until then mutations wait here instead of failing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from drystone_core.errors import DrystoneError, ErrorCode, Refused, Stale, Unavailable
@@ -26,10 +24,9 @@ from drystone_core.objects import Bucket, ObjectVersion
 from drystone_core.ports import Clock, Entropy
 from drystone_core.services import BlobName, MetadataService
 from drystone_gateway.clients.choice import Choice, Peer
-from drystone_gateway.clients.routes import FIRST_TABLET, Routes
+from drystone_gateway.clients.mutations import Mutations, MutationSettings
+from drystone_gateway.clients.routes import FIRST_TABLET
 from drystone_runtime.background import Background
-from drystone_runtime.rpc.call_context import bounded
-from drystone_runtime.rpc.coalesce import Coalescer
 from drystone_runtime.rpc.patience import within
 
 T = TypeVar("T")
@@ -61,16 +58,9 @@ class CellMetadataSettings:
     """A process that failed is asked last for so long."""
     late: float = 3.0
     """A read that has no answer by then is asked of another process."""
-    look: float = 0.25
-    """Between two looks whether a mutation still waits at the right process."""
-    patience: float = 20.0
-    """A mutation waits so long for an owner that decides it."""
     buckets: int = 4096
     """Remembered at most."""
-    redirects: int = 8
-    """A mutation that is told where it belongs is sent there at once, so many times."""
-    pauses: tuple[float, float] = (0.02, 0.5)
-    """Before a mutation is sent again: at first, and at most."""
+    mutations: MutationSettings = field(default_factory=MutationSettings)
 
 
 class CellMetadata:
@@ -88,28 +78,61 @@ class CellMetadata:
     ) -> None:
         self._nodes, self._owner, self._clock, self._entropy = nodes, owner, clock, entropy
         self._settings = settings or CellMetadataSettings()
-        self._mutations: Coalescer[Mutation, Outcome] = Coalescer(
-            send=self._mutate_all, background=background, flights=4
-        )
+        self._background = background
+        self._mutations = Mutations(
+            send=self._send, owner=owner, clock=clock, entropy=entropy, background=background,
+            settings=self._settings.mutations,
+        )  # fmt: skip
         self._choice = Choice(
             seed=entropy.token(8), clock=clock, tries=self._settings.tries, full=self._settings.full,
             avoid=self._settings.avoid,
         )  # fmt: skip
-        self._routes = Routes()
         self._buckets: dict[str, tuple[Bucket, float]] = {}
-        """As they were at that monotonic time (M5)."""
-        self.repeated = 0
-        """Mutations sent again."""
+        """As they were at that monotonic time (M4)."""
+        self._looks: dict[str, asyncio.Task[None]] = {}
+        """Buckets being looked at."""
 
-    def mutate(self, mutation: Mutation) -> "asyncio.Future[Outcome]":
-        """Decided and durable when it returns; Unavailable when no owner decides it in time."""
-        return self._mutations.submit(mutation)
+    @property
+    def repeated(self) -> int:
+        """Mutations sent again."""
+        return self._mutations.repeated
+
+    def mutate(self, mutation: Mutation) -> Awaitable[Outcome]:
+        """Decided and durable when it returns; Unavailable when no owner decides it in time (mutations.py)."""
+        return self._judged(mutation, self._mutations.submit(mutation))
 
     async def bucket(self, name: str, *, age: float = 0.0) -> Bucket:
         now = self._clock.monotonic()
         known = self._buckets.get(name)
-        if known is not None and now - known[1] <= age:
+        if age and known is not None and now - known[1] <= age:
+            if now - known[1] > age / 2:
+                self._look_once(name)  # ahead of those who will ask, so that none of them waits
             return known[0]
+        if age:
+            await asyncio.shield(self._look_once(name))
+            known = self._buckets.get(name)
+            if known is not None and now - known[1] <= age:
+                return known[0]
+        # A look that began before we were asked may tell what is so, but not what is not.
+        return await self._look_at(name)
+
+    def _look_once(self, name: str) -> "asyncio.Task[None]":
+        """One look for all who want one now."""
+        look = self._looks.get(name)
+        if look is None:
+            look = self._looks[name] = self._background.once("bucket.look", self._look(name))
+        return look
+
+    async def _look(self, name: str) -> None:
+        try:
+            await self._look_at(name)
+        except DrystoneError:
+            pass  # whoever asks next hears of it
+        finally:
+            self._looks.pop(name, None)
+
+    async def _look_at(self, name: str) -> Bucket:
+        now = self._clock.monotonic()
         try:
             found = await self._ask(lambda client: client.bucket(name))
         except Refused:
@@ -195,85 +218,25 @@ class CellMetadata:
         self._choice.failed(node)
         return error
 
-    async def _mutate_all(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
-        """One bulk call to the owner; those it could not decide are sent again (M1)."""
-        settings = self._settings
-        until = self._clock.monotonic() + bounded(settings.patience)
-        answers: list[Outcome | BaseException] = [Unavailable("no metadata process is known")] * len(batch)
-        left, pause = list(range(len(batch))), settings.pauses[0]
-        redirects = 0
-        while True:
-            found = await self._to_owners([batch[i] for i in left])
-            for index, answer in zip(left, found, strict=True):
-                answers[index] = answer
-            left = [index for index in left if _undecided(answers[index])]
-            learnt = [self._learn(batch[index], answers[index]) for index in left]
-            if not left or self._clock.monotonic() + pause >= until:
-                return [await self._final(mutation, answer) for mutation, answer in zip(batch, answers, strict=True)]
-            redirects += 1
-            if all(learnt) and redirects <= settings.redirects:
-                continue
-            self.repeated += len(left)
-            await self._clock.sleep(self._entropy.uniform(pause / 2, pause))
-            pause = min(pause * 2, settings.pauses[1])
+    async def _judged(self, mutation: Mutation, decided: "asyncio.Future[Outcome]") -> Outcome:
+        """Where our picture of the bucket may have been old, a client hears 503 instead of 404 (M4)."""
+        try:
+            return await decided
+        except Refused as refused:
+            known = self._buckets.pop(mutation.bucket, None) if refused.code is ErrorCode.NO_SUCH_BUCKET else None
+            if known is None:
+                raise
+            now = await self.bucket(mutation.bucket)
+            if now.bucket_id == known[0].bucket_id:
+                raise
+            raise Unavailable("the bucket was deleted and made anew meanwhile: try again") from refused
 
-    def _learn(self, mutation: Mutation, answer: Outcome | BaseException) -> bool:
-        """Whether it is now known where it belongs."""
-        return isinstance(answer, Stale) and self._routes.learn(mutation, answer.details)
-
-    async def _to_owners(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
-        """One bulk call to each owner of some of the tablets."""
-        groups: dict[str | None, list[int]] = {}
-        tablets = [self._routes.tablet(mutation) for mutation in batch]
-        for index, tablet in enumerate(tablets):
-            groups.setdefault(self._owner(tablet), []).append(index)
-        calls = [
-            self._to_owner(name, {tablets[i] for i in indices}, [batch[i] for i in indices])
-            for name, indices in groups.items()
-        ]
-        answers: list[Outcome | BaseException] = [Unavailable("not sent")] * len(batch)
-        for indices, found in zip(groups.values(), await asyncio.gather(*calls), strict=True):
-            for index, answer in zip(indices, found, strict=True):
-                answers[index] = answer
-        return answers
-
-    async def _to_owner(
-        self, name: str | None, tablets: Iterable[bytes], batch: Sequence[Mutation]
-    ) -> list[Outcome | BaseException]:
+    async def _send(self, name: str, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
+        """One bulk call to the process of that name."""
         node = next((node for node in self._nodes() if node.name == name), None)
         if node is None:
-            return [Unavailable("no metadata process owns the tablet just now")] * len(batch)
-        asking = asyncio.ensure_future(node.client.mutate_all(batch))
+            raise Unavailable("the tablet's owner is not known here yet")
         try:
-            while not asking.done() and all(self._owner(tablet) == name for tablet in tablets):
-                await asyncio.wait((asking,), timeout=self._settings.look)
-            if not asking.done():
-                raise Unavailable("the tablet's owner has changed")
-            return await asking
+            return await node.client.mutate_all(batch)
         except (Unavailable, Stale) as error:
-            self._failed(node, error)
-            return [Unavailable(error.message)] * len(batch)
-        finally:
-            asking.cancel()
-
-    async def _final(self, mutation: Mutation, answer: Outcome | BaseException) -> Outcome | BaseException:
-        """Where nobody decided, or where our picture of the bucket may have been old, a client hears 503."""
-        if isinstance(answer, Stale) and _undecided(answer):
-            return Unavailable(answer.message)
-        if not isinstance(answer, Refused) or answer.code is not ErrorCode.NO_SUCH_BUCKET:
-            return answer
-        known = self._buckets.pop(mutation.bucket, None)
-        if known is None:
-            return answer
-        try:
-            now = await self.bucket(mutation.bucket)
-        except DrystoneError as error:
-            return error
-        same = now.bucket_id == known[0].bucket_id
-        return answer if same else Unavailable("the bucket was deleted and made anew meanwhile: try again")
-
-
-def _undecided(answer: Outcome | BaseException) -> bool:
-    """Nobody has decided it (as far as is known): it may be sent again, elsewhere if need be. Stale without an owner is said
-    about the matter itself."""
-    return isinstance(answer, Unavailable) or (isinstance(answer, Stale) and "owner" in answer.details)
+            raise Unavailable(self._failed(node, error).message) from error
