@@ -75,10 +75,20 @@ async def start_in_cell(process: Process) -> Started:
         raise
     background.keep("health.cassandra", partial(_follow, store.storage, process.health.depend("cassandra"), clock))
     ring = OwnerRing(cache=place.cache)
+
+    def owner(tablet: TabletId) -> str | None:
+        found = ring.owner(tablet)
+        if found is None:
+            return None
+        # Who is not registered keeps what it owns (the coordinator may be away), and takes nothing, not even back: the others
+        # may have made another one the owner, and the two would take it from each other for ever.
+        ours = found.node == place.name
+        return None if ours and not place.registered and not metadata.tablets.owns(tablet) else found.node
+
     metadata = OwnedMetadata(
         storage=store.storage,
         name=place.name,
-        owner=partial(_owner, ring),
+        owner=owner,
         clock=clock,
         entropy=entropy,
         settings=chosen(process.settings.metadata),
@@ -121,11 +131,6 @@ async def _follow(storage: TabletStorage, cassandra: Dependency, clock: Clock) -
         except DrystoneError as error:
             cassandra.down(error.message or error.code.value)
         await clock.sleep(LOOK_SECONDS)
-
-
-def _owner(ring: OwnerRing, tablet: TabletId) -> str | None:
-    found = ring.owner(tablet)
-    return found.node if found is not None else None
 
 
 async def start_alone(given: argparse.Namespace, process: Process) -> Started:

@@ -89,6 +89,17 @@ class Place:
         assert self._registration is not None
         return self._registration
 
+    @property
+    def registered(self) -> bool:
+        """Whether the others still count on this process, as far as it can know."""
+        if self._registration is None:
+            return False
+        try:
+            self._registration.check()
+        except DrystoneError:
+            return False
+        return True
+
     async def enter(self) -> None:
         """Register: from now on the others send calls here. Refused when the name is another's."""
         self._registration = Registration(

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mutations find the owner that decides them, and none waits for another's owner."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from drystone_core.errors import DrystoneError, ErrorCode, Refused, Stale, Unavailable
+from drystone_core.ids import Key, WriteId
+from drystone_core.mutations import DeleteObject, Mutation, Outcome
+from drystone_gateway.clients.mutations import Mutations, MutationSettings
+from drystone_runtime.background import Background
+from drystone_runtime.clock import SystemClock
+from drystone_runtime.entropy import SystemEntropy
+
+LEFT, RIGHT = b"cell", b"right"
+
+
+class Owners:
+    """Two processes; keys from `m` on belong to the tablet `right`. What they decide is counted."""
+
+    def __init__(self) -> None:
+        self.ring: dict[bytes, str | None] = {LEFT: "one", RIGHT: "two"}
+        self.hangs: set[str] = set()
+        self.fails: list[DrystoneError] = []
+        self.decided: list[bytes] = []
+        self.calls: list[str] = []
+        self.background = Background(clock=SystemClock())
+        self.mutations = Mutations(
+            send=self.send, owner=lambda tablet: self.ring[tablet], clock=SystemClock(), entropy=SystemEntropy(),
+            background=self.background, settings=MutationSettings(patience=3.0, pauses=(0.01, 0.05), look=0.02),
+        )  # fmt: skip
+
+    async def send(self, name: str, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
+        self.calls.append(name)
+        while name in self.hangs:
+            await asyncio.sleep(0.01)
+        if self.fails:
+            raise self.fails.pop()
+        return [self.answer(name, mutation) for mutation in batch]
+
+    def answer(self, name: str, mutation: Mutation) -> Outcome | BaseException:
+        assert isinstance(mutation, DeleteObject)
+        tablet = RIGHT if mutation.key >= b"m" else LEFT
+        if self.ring[tablet] != name:
+            low, high = (b"m", b"") if tablet == RIGHT else (b"", b"m")
+            return Stale("not ours", owner=self.ring[tablet] or "", tablet=tablet.hex(), low=low.hex(), high=high.hex())
+        if mutation.key == b"no":
+            return Refused(ErrorCode.NO_SUCH_KEY)
+        self.decided.append(mutation.key)
+        return Outcome()
+
+    def delete(self, key: bytes) -> "asyncio.Future[Outcome]":
+        write_id = WriteId(SystemEntropy().token(24))
+        return self.mutations.submit(DeleteObject(write_id=write_id, bucket="b", key=Key(key)))
+
+
+@pytest.fixture
+async def owners() -> AsyncIterator[Owners]:
+    made = Owners()
+    yield made
+    await made.background.stop()
+
+
+async def test_a_redirect_is_followed_at_once_and_remembered(owners: Owners) -> None:
+    """The first one goes round, later ones straight; a refusal of the matter is an answer."""
+    await owners.delete(b"z")
+    assert owners.calls == ["one", "two"]
+    await owners.delete(b"y")
+    assert owners.calls == ["one", "two", "two"]
+    with pytest.raises(Refused):
+        await owners.delete(b"no")
+    assert owners.mutations.repeated == 0
+
+
+async def test_an_owner_that_hangs_holds_up_nobody_elses_mutations(owners: Owners) -> None:
+    """Those of the other are answered while its own wait; when another takes over, these are answered too."""
+    await owners.delete(b"z")
+    owners.hangs.add("two")
+    stuck = [owners.delete(b"z%d" % number) for number in range(10)]
+    for number in range(50):
+        async with asyncio.timeout(1):
+            await owners.delete(b"a%d" % number)
+    assert not any(one.done() for one in stuck)
+    owners.ring[RIGHT] = "one"
+    async with asyncio.timeout(2):
+        await asyncio.gather(*stuck)
+    assert sorted(key for key in owners.decided if key.startswith(b"z")) == sorted(
+        [b"z", *(b"z%d" % number for number in range(10))]
+    )
+
+
+async def test_what_was_not_decided_is_sent_again_until_its_time_is_over(owners: Owners) -> None:
+    """After failures, and while nobody owns the tablet; then the caller hears so."""
+    owners.fails = [Unavailable("away"), Unavailable("away")]
+    await owners.delete(b"a")
+    assert owners.mutations.repeated == 2
+    owners.ring[LEFT] = None
+    waiting = owners.delete(b"b")
+    await asyncio.sleep(0.1)
+    owners.ring[LEFT] = "two"
+    await waiting
+    owners.ring[LEFT] = None
+    with pytest.raises(Unavailable, match="no metadata process owns the tablet"):
+        await owners.delete(b"c")
+
+
+async def test_what_nobody_waits_for_any_more_is_not_sent_again(owners: Owners) -> None:
+    """Given up while it waits for an owner."""
+    owners.ring[LEFT] = None
+    given_up = owners.delete(b"a")
+    given_up.cancel()
+    owners.ring[LEFT] = "one"
+    await asyncio.sleep(0.2)
+    assert owners.decided == []
