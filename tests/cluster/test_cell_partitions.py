@@ -4,6 +4,7 @@
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,27 +36,60 @@ def hosts() -> Iterator[Cluster]:
 def test_cut_off_processes_acknowledge_nothing_and_return(hosts: Cluster, record: Record) -> None:
     """The owner of the names, then two storage nodes, go past their leases: reads go on, nothing acknowledged is lost."""
     assert hosts.network is not None
-    load = Load(hosts.s3_ports, "cut-off", writers=4, seed=31)
-    load.start()
-    try:
-        time.sleep(1.0)
+    with loaded(hosts, "cut-off", seed=31) as load:
         for _ in range(rounds(1)):
             for names in ([hosts.owner().name], ["node-1"], ["node-2", "node-5"]):
                 for name in names:
                     hosts.network.cut(name)
                 time.sleep(LEASE + 6.0)
-                before = load.acknowledged
                 for name in names:
                     hosts.network.join(name)
                 hosts.await_whole()
-                until = time.monotonic() + 30
-                while load.acknowledged < before + len(load.writers):
-                    assert time.monotonic() < until, "nothing was acknowledged after the hosts were joined"
-                    time.sleep(0.1)
+                progress(load)
+    record(acknowledged=load.acknowledged, unknown=load.unknown, gap=load.longest_gap)
+    assert load.failed_reads == []
+
+
+def test_an_owner_cut_off_from_the_coordinator_alone_does_not_fight_for_its_tablets(
+    hosts: Cluster, record: Record
+) -> None:
+    """It reaches Cassandra and is reached; the others choose another owner, and it takes nothing back."""
+    assert hosts.network is not None
+    with loaded(hosts, "no-coordinator", seed=32) as load:
+        owner = hosts.owner()
+        hosts.network.cut_from(owner.name, hosts.network.other)
+        time.sleep(LEASE + 2.0)
+        before = hosts.said("metadata", "metadata.owns")
+        for _ in range(5):
+            progress(load)
+            time.sleep(1.0)
+        fought = hosts.said("metadata", "metadata.owns") - before
+        hosts.network.join(owner.name)
+        hosts.await_whole()
+        progress(load)
+    record(acknowledged=load.acknowledged, unknown=load.unknown, gap=load.longest_gap, fought=fought)
+    assert load.failed_reads == []
+    assert fought <= 1
+
+
+@contextmanager
+def loaded(hosts: Cluster, bucket: str, *, seed: int) -> Iterator[Load]:
+    """Writers at both gateways; afterwards both show what the model says."""
+    load = Load(hosts.s3_ports, bucket, writers=4, seed=seed)
+    load.start()
+    try:
+        time.sleep(1.0)
+        yield load
     finally:
         load.finish()
     hosts.heal()
     for port in hosts.s3_ports:
         load.verify(port)
-    record(acknowledged=load.acknowledged, unknown=load.unknown, gap=load.longest_gap)
-    assert load.failed_reads == []
+
+
+def progress(load: Load) -> None:
+    """Somebody's write is acknowledged from now on."""
+    before, until = load.acknowledged, time.monotonic() + 30
+    while load.acknowledged < before + len(load.writers):
+        assert time.monotonic() < until, "nothing is acknowledged"
+        time.sleep(0.1)

@@ -171,7 +171,11 @@ class Cluster:
         self._address = self.network.gateway if self.network else "127.0.0.1"
         """Of whatever is no host of its own."""
         self.etcd = EtcdServers(
-            self.root / "etcd", shape.etcd, ports=self._known["etcd"], durable=shape.durable_etcd, address=self._address
+            self.root / "etcd",
+            shape.etcd,
+            ports=self._known["etcd"],
+            durable=shape.durable_etcd,
+            address=self.network.other if self.network else self._address,
         )
         self.cassandra = CassandraNode(
             self.root / "cassandra",

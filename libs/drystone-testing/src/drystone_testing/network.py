@@ -29,9 +29,12 @@ class Network:
         self._subnet = f"10.{100 + number % 100}.{os.getpid() % 256}"
         self.gateway = f"{self._subnet}.1"
         """The address of this machine's own namespace on the bridge."""
+        self.other = f"{self._subnet}.254"
+        """A second one, to be cut off from by itself."""
         self._hosts: dict[str, int] = {}
         _ip(f"link add {self._tag} type bridge")
         _ip(f"addr add {self.gateway}/24 dev {self._tag}")
+        _ip(f"addr add {self.other}/24 dev {self._tag}")
         _ip(f"link set {self._tag} up")
 
     def add(self, name: str) -> str:
@@ -60,9 +63,15 @@ class Network:
         """Nothing reaches the host, and nothing comes from it."""
         _ip(f"link set {self._tag}{self._hosts[name]} down")
 
+    def cut_from(self, name: str, address: str) -> None:
+        """What the host sends there is lost."""
+        _ip(f"-n {self._space(name)} route add blackhole {address}/32")
+
     def join(self, name: str) -> None:
-        """It is reached again."""
+        """It is reached again, and reaches everybody."""
         _ip(f"link set {self._tag}{self._hosts[name]} up")
+        for address in (self.gateway, self.other):
+            _ip(f"-n {self._space(name)} route del blackhole {address}/32", check=False)
 
     def close(self) -> None:
         """Nothing of it is left; its processes have ended before."""
