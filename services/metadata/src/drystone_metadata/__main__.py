@@ -21,6 +21,7 @@ from drystone_metadata.owned import OwnedMetadata
 from drystone_metadata.rpc.server import metadata_service
 from drystone_metadata.service import LocalMetadata
 from drystone_metadata.settings import chosen
+from drystone_metadata.standing import Standing
 from drystone_metadata.store.cassandra import OpenCell, check_identity, open_cell
 from drystone_metadata.store.cassandra.settings import chosen as cassandra_settings
 from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
@@ -76,19 +77,14 @@ async def start_in_cell(process: Process) -> Started:
     background.keep("health.cassandra", partial(_follow, store.storage, process.health.depend("cassandra"), clock))
     ring = OwnerRing(cache=place.cache)
 
-    def owner(tablet: TabletId) -> str | None:
-        found = ring.owner(tablet)
-        if found is None:
-            return None
-        # Who is not registered keeps what it owns (the coordinator may be away), and takes nothing, not even back: the others
-        # may have made another one the owner, and the two would take it from each other for ever.
-        ours = found.node == place.name
-        return None if ours and not place.registered and not metadata.tablets.owns(tablet) else found.node
+    def owns(tablet: TabletId) -> bool:
+        return metadata.tablets.owns(tablet)
 
+    standing = Standing(name=place.name, ring=partial(_owner, ring), registered=lambda: place.registered, owns=owns)
     metadata = OwnedMetadata(
         storage=store.storage,
         name=place.name,
-        owner=owner,
+        owner=standing,
         clock=clock,
         entropy=entropy,
         settings=chosen(process.settings.metadata),
@@ -131,6 +127,11 @@ async def _follow(storage: TabletStorage, cassandra: Dependency, clock: Clock) -
         except DrystoneError as error:
             cassandra.down(error.message or error.code.value)
         await clock.sleep(LOOK_SECONDS)
+
+
+def _owner(ring: OwnerRing, tablet: TabletId) -> str | None:
+    found = ring.owner(tablet)
+    return found.node if found is not None else None
 
 
 async def start_alone(given: argparse.Namespace, process: Process) -> Started:
