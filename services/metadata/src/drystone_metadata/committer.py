@@ -17,6 +17,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from drystone_core.errors import Busy, Damaged, DrystoneError, Refused, Stale, Unavailable
 from drystone_core.formats.feed import FeedEntry, decode_outcome, decode_record, encode_record
@@ -355,17 +356,14 @@ class Committer:
 
     def _applied(self, prepared: Prepared) -> None:
         """The batch is in: advance what the owner knows."""
-        batch, state = prepared.batch, self._state
-        self._state = TabletState(
+        batch = prepared.batch
+        # What a commit does not change stays: above all the note, by which a move of a range is ended or undone.
+        self._state = replace(
+            self._state,
             head=prepared.expected.head + 1,
-            epoch=state.epoch,
             batch_id=batch.batch_id,
             floor_us=batch.floor_us,
             generation=batch.generation,
-            phase=state.phase,
-            low=state.low,
-            high=state.high,
-            child=state.child,
         )
         for name, bucket in prepared.view.changed_buckets.items():
             if bucket is None:
