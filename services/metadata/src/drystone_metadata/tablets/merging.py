@@ -68,6 +68,8 @@ class Merger:
         async with right.committer.pause(), left.committer.pause():
             if not self.quiet(left) or not self.quiet(right):
                 raise Unavailable("tablets are joined only when they are quiet")
+            if left.committer.state.note or right.committer.state.note:
+                raise Stale("another move of a range is under way")
             # A new epoch first: a clear of an earlier attempt that comes late must not meet what is copied now (G4).
             await left.committer.reshape(shaped(left.committer.state))
             before, given = left.committer.state, right.committer.state
@@ -157,13 +159,15 @@ class Merger:
         """After taking over a closed tablet: reopen it, or drop it when it was taken over; whether it is open now."""
         state = right.committer.state
         note = note_of(state)
-        if state.phase is not TabletPhase.CLOSED or note is None or note.move is not Move.INTO:
+        if state.phase is not TabletPhase.CLOSED or (note is not None and note.move is not Move.INTO):
             return state.phase is TabletPhase.OPEN
         neighbour = await self._left_of(right.tablet, state)
-        if neighbour is not None and neighbour[0] == note.tablet and neighbour[1].epoch <= note.epoch:
-            await self._storage.take_over(
-                note.tablet
-            )  # G4: whoever was about to decide it cannot any more, or just has
+        # Without a note nothing tells which epoch could decide: any of the left neighbour's so far.
+        if neighbour is not None and (
+            note is None or (neighbour[0] == note.tablet and neighbour[1].epoch <= note.epoch)
+        ):
+            # G4: whoever was about to decide it cannot any more, or just has.
+            await self._storage.take_over(neighbour[0])
             neighbour = await self._left_of(right.tablet, state)
         if neighbour is None:
             await self._storage.drop(right.tablet)

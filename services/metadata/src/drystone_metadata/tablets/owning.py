@@ -199,6 +199,7 @@ class OwnedTablets:
             while self._wants(one) and not work[0].done():
                 await self._clock.sleep(LOOK_SECONDS)
             self._running.pop(tablet, None)
+            work[2].cancel()  # what is closed now is reopened or dropped by who takes it over next
             await self._end_begun(one)
         finally:
             self._running.pop(tablet, None)

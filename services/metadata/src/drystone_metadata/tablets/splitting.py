@@ -12,8 +12,11 @@ Invariants
   Q3  Nothing is removed from the parent before the child is open, and the child is dropped only when an epoch raised
       since shows that the split was not decided.
   Q4  Commits wait for the last few rows and one update, however large the tablet is.
+  Q5  A note is replaced only by who has read that very note, inside the pause in which it is replaced; INTO by none here: a
+      closed tablet is reopened or dropped by whoever takes it over next (merging).
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable
 
@@ -78,7 +81,7 @@ class _Changed:
 
 
 class Splitter:
-    """Splits one tablet that this process owns. One call at a time."""
+    """Splits one tablet that this process owns. Calls wait for one another."""
 
     def __init__(
         self,
@@ -94,14 +97,25 @@ class Splitter:
         self._committer = committer
         self._entropy = entropy
         self._settings = settings
+        self._at_work = asyncio.Lock()
 
     async def tidy(self) -> None:
-        """Undo a split that was begun and not decided, end what was decided (also another owner's)."""
-        note = note_of(self._committer.state)
+        """Undo a split that was begun and not decided, end what was decided (also another owner's).
+
+        Stale when the tablet is closed, or is while this waits.
+        """
+        async with self._at_work:
+            await self._tidy()
+
+    async def _tidy(self) -> None:
+        found = self._committer.state
+        note = note_of(found)
         if note is None:
             return
         if self._committer.phase is not Phase.OWNER:
             raise Unavailable("this process does not own the tablet")
+        if found.phase is not TabletPhase.OPEN:
+            raise Stale("the tablet is closed")
         if note.move in (Move.MAKING, Move.JOINED):
             # Q3: our epoch is higher than that of whoever was making it; or all it had is here.
             await self._storage.drop(note.tablet)
@@ -109,11 +123,15 @@ class Splitter:
             await self._open(note.tablet)
             if await self._storage.clear(self._tablet, self._committer.state) is not Committed.COMMITTED:
                 raise Unavailable("whether what was given away is cleared is not known")
-        await self._reshape(note=b"")
+        await self._reshape(found.note, b"")
 
     async def split(self, middle: bytes) -> TabletId:
         """Give everything from `middle` on away; the child. Whatever is raised, the tablet is whole or split."""
-        await self.tidy()
+        async with self._at_work:
+            return await self._split(middle)
+
+    async def _split(self, middle: bytes) -> TabletId:
+        await self._tidy()
         state = self._committer.state
         check(state.low < middle and (not state.high or middle < state.high), "a tablet is split inside its range")
         if not self._committer.loaded:
@@ -121,7 +139,7 @@ class Splitter:
         child = TabletId(self._entropy.token(16))
         changed = _Changed()
         try:
-            await self._reshape(note=Note(Move.MAKING, child).encode(), watcher=changed)
+            await self._reshape(b"", Note(Move.MAKING, child).encode(), changed)
             await self._fill(child, middle, changed)
         except BaseException:
             log.warning("metadata.split_given_up", extra={"child": child.hex()})
@@ -130,7 +148,7 @@ class Splitter:
             self._committer.watcher = None
         log.info("metadata.split", extra={"child": child.hex(), "head": self._committer.state.head})
         try:
-            await self.tidy()
+            await self._tidy()
         except DrystoneError as error:
             log.warning("metadata.split_not_tidied", extra={"code": error.code.value})
         return child
@@ -160,6 +178,7 @@ class Splitter:
             await self._copy_feed(filler, sequence)
             await self._copy_changed(filler, changed.take())
             at = committer.state
+            self._check_note(Note(Move.MAKING, child).encode())
             note = Note(
                 Move.SPLIT,
                 child,
@@ -217,10 +236,16 @@ class Splitter:
         if state.phase is TabletPhase.FILLING:
             raise Unavailable("the child is not open yet")
 
-    async def _reshape(self, *, note: bytes, watcher: _Changed | None = None) -> None:
+    async def _reshape(self, before: bytes, note: bytes, watcher: _Changed | None = None) -> None:
         async with self._committer.pause():
+            self._check_note(before)
             await self._committer.reshape(shaped(self._committer.state, note=note))
             self._committer.watcher = watcher.note if watcher is not None else None
+
+    def _check_note(self, note: bytes) -> None:
+        """Q5: what this waited for may have closed the tablet, or taken its neighbour over."""
+        if self._committer.state.note != note or self._committer.state.phase is not TabletPhase.OPEN:
+            raise Stale("the tablet is being joined")
 
 
 def shaped(state: TabletState, **statics: object) -> TabletState:
