@@ -6,9 +6,11 @@ Invariants
   L2  A cached bucket is the current one, or the one before a change not yet acknowledged (R2). In a cell other processes
       change buckets: there a bucket is used only after its row was read, together with the row it is used for.
   L3  A decoded row is reused only for the same stored bytes under the same address, so it needs no invalidation.
-  L4  Methods do not suspend when the storage does not.
+  L4  Methods do not suspend when the storage does not (but where many names share one failed reading).
+  L5  Of many names read together each has its own answer: a damaged row, or a tablet that cannot be read, fails no other's.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from drystone_core.errors import DrystoneError, ErrorCode, Refused
@@ -34,6 +36,9 @@ from drystone_metadata.listing.keys import list_objects
 from drystone_metadata.listing.uploads import list_parts, list_uploads
 from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.ports import RowKey, RowReader, TabletId
+
+_APART = 32
+"""Names read at once where each is read for itself."""
 
 
 class MetadataReads:
@@ -108,9 +113,6 @@ class MetadataReads:
             for index in waiting:
                 answers[index] = await self._one(names[index])
         while any(answer is None for answer in answers):
-            unseen = {names[i].bucket for i in waiting if names[i].bucket not in self._seen}
-            if unseen:
-                await self._see_all(sorted(unseen))
             waiting = await self._read_known([names[i] for i in waiting], waiting, answers)
         return [answer for answer in answers if answer is not None]
 
@@ -128,7 +130,13 @@ class MetadataReads:
         rows = [RowKey(BUCKET, bucket.encode()) for bucket in seen]
         addresses = [object_address(known[1].bucket_id, n.key) if (known := seen[n.bucket]) else b"" for n in names]
         rows += [RowKey(CURRENT, address) for address in addresses if address]
-        found = dict(zip(rows, await self._rows.read(self._tablet, rows), strict=True))
+        try:
+            found = dict(zip(rows, await self._rows.read(self._tablet, rows), strict=True))
+        except DrystoneError as error:
+            if len(names) > 1:
+                return await self._read_apart(names, places, answers)
+            answers[places[0]] = error
+            return []
         again = []
         for name, address, place in zip(names, addresses, places, strict=True):
             known, row = seen[name.bucket], found[RowKey(BUCKET, name.bucket.encode())]
@@ -136,10 +144,24 @@ class MetadataReads:
                 self._seen.pop(name.bucket, None)
                 answers[place] = Refused(ErrorCode.NO_SUCH_BUCKET, BucketName=name.bucket)
             elif known is None or row != known[0]:
-                self._see(name.bucket, row)
-                again.append(place)
+                try:
+                    self._see(name.bucket, row)
+                    again.append(place)
+                except DrystoneError as error:
+                    answers[place] = error
             else:
                 answers[place] = await self._answer(name, address, found[RowKey(CURRENT, address)])
+        return again
+
+    async def _read_apart(
+        self, names: Sequence[ObjectName], places: Sequence[int], answers: list[ObjectVersion | DrystoneError | None]
+    ) -> list[int]:
+        """L5: one reading each, some at a time; as `_read_known`."""
+        again: list[int] = []
+        for at in range(0, len(names), _APART):
+            parts = zip(names[at : at + _APART], places[at : at + _APART], strict=True)
+            for left in await asyncio.gather(*(self._read_known([name], [place], answers) for name, place in parts)):
+                again += left
         return again
 
     async def _answer(self, name: ObjectName, address: bytes, value: bytes | None) -> ObjectVersion | DrystoneError:
@@ -151,12 +173,6 @@ class MetadataReads:
         except DrystoneError as error:
             return error
         return Refused(ErrorCode.NO_SUCH_KEY, Key=name.key.decode("utf-8", "replace"))
-
-    async def _see_all(self, buckets: Sequence[str]) -> None:
-        rows = await self._rows.read(self._tablet, [RowKey(BUCKET, bucket.encode()) for bucket in buckets])
-        for bucket, row in zip(buckets, rows, strict=True):
-            if row is not None:
-                self._see(bucket, row)
 
     def _see(self, name: str, row: bytes | None) -> Bucket:
         """The bucket its row says, remembered with the row; NoSuchBucket when there is none."""
