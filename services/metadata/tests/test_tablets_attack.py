@@ -11,6 +11,7 @@ from drystone_core.errors import DrystoneError, ErrorCode, Refused, Stale, Unava
 from drystone_core.formats.row_keys import CURRENT, PART, UPLOAD
 from drystone_core.ids import BlobId, Key, Uid, make_write_id
 from drystone_core.mutations import CreateBucket, DeleteBucket, DeleteObject, Outcome
+from drystone_core.objects import Bucket
 from drystone_core.services import BlobName
 from drystone_metadata.batches import Phase
 from drystone_metadata.logic.carrying import CarryBucket
@@ -233,6 +234,36 @@ async def test_process_that_ends_in_a_join_leaves_no_range_unserved(cell: Cell, 
     assert len(await second.map.all()) == (1 if decided else 2)
     assert len(await keys_of(second)) == 8
     assert (child in cell.tablets.tablets) is not decided
+
+
+@pytest.mark.parametrize("first", [False, True])
+async def test_closed_bucket_is_not_widened_over_a_key(cell: Cell, first: bool) -> None:
+    """A deletion stands still between two tablets; the right one takes a key, and is to be joined to the closed left one."""
+    process = await cell.process()
+    bucket = await cell.filled(process, b"")
+    left = CELL_TABLET if first else await split(process, bucket, b"c")
+    right = await split(process, bucket, b"m")
+    for key in (b"d", b"x"):
+        await process.service.mutate(cell.put(key))
+        await process.service.mutate(DeleteObject(**cell.common(), key=Key(key)))
+    carry, joined = process.service.changes.carry, []
+
+    async def stands_still(given: Bucket, tablet: TabletId) -> None:
+        if tablet == right and not joined:
+            await process.service.mutate(cell.put(b"x"))
+            cell.clock.now_us += 20 * MINUTE_US
+            joined.append(await asyncio.gather(join(process, left, right), return_exceptions=True))
+            await process.own()
+        if tablet not in process.running:
+            raise UnknownTablet
+        await carry(given, tablet)
+
+    process.service.changes.carry = stands_still  # type: ignore[method-assign]
+    with pytest.raises(Refused) as refused:
+        await process.service.mutate(DeleteBucket(**cell.common()))
+    assert refused.value.code is ErrorCode.BUCKET_NOT_EMPTY
+    assert isinstance(joined[0][0], Stale)
+    assert await keys_of(process) == [b"x"]
 
 
 async def test_bucket_deleted_in_the_first_tablet_takes_no_late_copy(cell: Cell) -> None:

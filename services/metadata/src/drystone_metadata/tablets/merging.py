@@ -13,6 +13,7 @@ Invariants
   G4  Before the decision everything can be undone, by whoever owns the right one, once the epoch named in its note is over
       (notes N3); what was copied lies beyond the left one's range, and is cleared before anything is copied again.
   G5  The left one's copies of buckets are from then on the newer of the two (carrying Y1); the first tablet's rows stay as they are.
+  G6  A closed copy is never widened over a key of the bucket (carrying Y2): the join waits until the deletion is ended or undone.
 """
 
 import logging
@@ -115,13 +116,12 @@ class Merger:
                         break
                     last = rows[-1][0]
                     start = RowKey(kind, last.key, last.seq + b"\0")
-            if left.tablet != CELL_TABLET:
-                await self._copy_buckets(filler, left, right)
+            await self._copy_buckets(filler, left, right)
         finally:
             left.committer.moved(filler.state)
 
     async def _copy_buckets(self, filler: Filler, left: RunningTablet, right: RunningTablet) -> None:
-        """G5."""
+        """G5, G6."""
         start, end, page = RowKey(BUCKET, b""), RowKey(BUCKET + 1, b""), self._settings.fill_rows
         while True:
             rows = await self._storage.scan(right.tablet, start, end, page)
@@ -129,7 +129,9 @@ class Merger:
             for (row, value), present in zip(rows, here, strict=True):
                 given = decode_bucket(row.key, value)
                 mine = None if present is None else decode_bucket(row.key, present)
-                if mine is None or _age(mine) < _age(given):
+                if mine is not None and mine.closed and mine.bucket_id == given.bucket_id:
+                    await self._check_empty(right, given)
+                if left.tablet != CELL_TABLET and (mine is None or _age(mine) < _age(given)):
                     await self._take_bucket(filler, left, right, (row, value), given, mine)
             if len(rows) < page:
                 return
@@ -146,14 +148,19 @@ class Merger:
     ) -> None:
         name = RowKey(BUCKET_NAME, given.bucket_id.to_bytes(8, "big"))
         if given.closed:
-            start, end = within(left.committer.state, *Under(CURRENT, name.key).bounds)
-            if await self._storage.scan(left.tablet, start, end, 1):
-                raise Stale("a bucket is just being deleted")
+            await self._check_empty(left, given)
         (named,) = await self._storage.read(right.tablet, [name])
         gone = []
         if mine is not None and mine.bucket_id != given.bucket_id:
             gone.append(RowKey(BUCKET_NAME, mine.bucket_id.to_bytes(8, "big")))
         await filler.rows([row] if named is None else [row, (name, named)], gone)
+
+    async def _check_empty(self, running: RunningTablet, bucket: Bucket) -> None:
+        """G6."""
+        by_id = bucket.bucket_id.to_bytes(8, "big")
+        start, end = within(running.committer.state, *Under(CURRENT, by_id).bounds)
+        if await self._storage.scan(running.tablet, start, end, 1):
+            raise Stale("a bucket is just being deleted")
 
     async def settle(self, right: RunningTablet) -> bool:
         """After taking over a closed tablet: reopen it, or drop it when it was taken over; whether it is open now."""
