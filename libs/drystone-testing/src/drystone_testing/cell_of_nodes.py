@@ -6,7 +6,7 @@ Each node has lanes, tasks and a line to the coordinator of its own; `cut_off` l
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,6 +53,8 @@ class CellOfNodes:
     cell: ClusterId = CELL
     profile: Profile = field(default_factory=lambda: Profile(4, 2))
     disks_each: int = 1
+    racks: Mapping[str, str] = field(default_factory=dict)
+    """Node → its rack; none for those that are not named."""
     ttl: float = TTL
     """Seconds after which a silent node counts as gone."""
     lost_after: float = 3.0
@@ -75,7 +77,13 @@ class CellOfNodes:
         coordinator = EmbeddedCoordinator(store=line, clock=world.clock)
         member = CellMember(
             settings=MemberSettings(
-                node=name, endpoint=f"unix:{self.root}/{name}.sock", claim=name, ttl=self.ttl, announce=0.2, tend=0.2
+                node=name,
+                endpoint=f"unix:{self.root}/{name}.sock",
+                claim=name,
+                rack=self.racks.get(name, ""),
+                ttl=self.ttl,
+                announce=0.2,
+                tend=0.2,
             ),
             storage=StorageSettings(
                 paths=tuple(str(self.root / f"{name}-d{index}") for index in range(disks or self.disks_each)),

@@ -20,11 +20,12 @@ CELL = "cell"
 NODES = "nodes/"
 DISKS = "disks/"
 VOLUMES = "volumes/"
+LAYOUTS = "layout/"
 LAYOUT = "layout/current"
 LAYOUT_STAGED = "layout/staged"
 ELECTIONS = "elections/"
 REPLICATION = "replication"
-"""The election whose leader orders repair and scrubbing, and publishes layouts."""
+"""The election whose leader orders repair and scrubbing."""
 LIFECYCLE = "lifecycle"
 """The election whose leader orders freeing."""
 CLOCKS = "clocks/"
@@ -129,24 +130,29 @@ class OpenVolume:
     disk_class: str = ""
 
 
+OWN_SIZE = -1
+"""The weight of a disk that may take what its size allows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayoutDisk:
     """A disk as the operator wants it."""
 
     disk: DiskId
     weight: int
-    """Bytes it may take; 0 = its size."""
+    """Bytes it may take, those on it included; 0: nothing new; OWN_SIZE: its size."""
     draining: bool = False
+    """It takes nothing new, and what lies on it is to leave it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What placement may use; published by the replication service's leader, guarded by its election."""
+    """What placement may use, as an operator published it through any gateway."""
 
     version: int
     """One more with every change."""
     level: str
-    """Failure domain slots are spread over: disk, node, rack or zone."""
+    """Failure domain slots are spread over: disk, node, rack or zone; empty: as each node is configured."""
     disks: tuple[LayoutDisk, ...] = ()
     """Those that are not as they say themselves."""
 

@@ -30,6 +30,7 @@ from drystone_storage.cell.fences import Fences
 from drystone_storage.cell.peers import Dial, PeerDisks
 from drystone_storage.cell.upkeep import NodeUpkeep
 from drystone_storage.cell.view import ROLE, CellView, view_of
+from drystone_storage.disks.watch import Watched
 from drystone_storage.node import StorageNode, build
 from drystone_storage.settings import StorageSettings
 from drystone_storage.world import World
@@ -51,7 +52,7 @@ class MemberSettings:
     zone: str = ""
     rack: str = ""
     level: str = "node"
-    """Failure domain of placement: disk, node, rack or zone."""
+    """Failure domain of placement where the layout names none: disk, node, rack or zone."""
     ttl: float = 10.0
     """Seconds after which a silent node counts as gone."""
     announce: float = 10.0
@@ -194,7 +195,7 @@ class CellMember:
                 node=self._settings.node,
                 incarnation="",
                 disk_class="standard",
-                state="draining" if watched.draining else watched.unit.state.value,
+                state=_told(watched),
                 total=watched.total,
                 free=watched.free,
             )
@@ -260,3 +261,9 @@ class CellMember:
         if every and volume_id in self.node.registry.absent:
             self.node.registry.absent.discard(volume_id)
             await self._claims.release(volume_id)  # it was never made: every disk answers and none has it
+
+
+def _told(watched: Watched) -> str:
+    """The state others are told: a draining disk that fails is a failed one."""
+    state = watched.unit.state
+    return "draining" if watched.draining and state is DiskState.HEALTHY else state.value

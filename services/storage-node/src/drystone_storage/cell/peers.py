@@ -5,17 +5,19 @@ Invariants
   P1  A disk is one unit for as long as this process lives: when it moves to another node, or its node to another address,
       the unit follows, and files open through it are opened again there.
   P2  A disk whose node is away stays known (FAILED by the watch): its slots may come back.
+  P3  Placement obeys the last layout that could be read: one that cannot be read frees no disk of what was said before.
 """
 
 import logging
 from collections.abc import Callable, Mapping
 
-from drystone_core.formats.coordination import DiskDocument, NodeDocument
+from drystone_core.formats.coordination import OWN_SIZE, DiskDocument, Layout, LayoutDisk, NodeDocument
 from drystone_core.ids import DiskId
+from drystone_core.layout import failure_domain
 from drystone_datapath.volume import DiskState, DiskUnit
 from drystone_runtime.rpc.remote_disk import BlockingChannel, Peer, RemoteDisk
 from drystone_storage.cell.view import CellView
-from drystone_storage.disks.watch import DiskWatch
+from drystone_storage.disks.watch import DiskWatch, Watched
 from drystone_storage.world import World
 
 log = logging.getLogger(__name__)
@@ -27,14 +29,22 @@ class PeerDisks:
     """Keeps the units of remote disks in line with the view."""
 
     def __init__(self, *, world: World, watch: DiskWatch, dial: Dial, node: str, level: str = "node") -> None:
-        """`level`: failure domain of placement: disk, node, rack or zone."""
+        """`level`: failure domain of placement where the layout names none: disk, node, rack or zone."""
         self._world, self._watch, self._dial = world, watch, dial
         self._node, self._level = node, level
         self._peers: dict[str, Peer] = {}
         self._disks: dict[DiskId, RemoteDisk] = {}
+        self._layout = Layout(version=0, level="")
+        self._wanted: Mapping[DiskId, LayoutDisk] = {}
+        self._stands: dict[DiskId, NodeDocument] = {}
+        """Disk → the node that serves it, or did last."""
 
     def follow(self, view: CellView) -> None:
         """Take the view in."""
+        if view.layout is not None and view.layout != self._layout:
+            self._layout = view.layout
+            self._wanted = {each.disk: each for each in view.layout.disks}
+            log.info("cell.layout", extra={"version": view.layout.version, "level": view.layout.level})
         for name in view.nodes:
             if name != self._node:
                 self._peer(name, view.nodes)
@@ -44,15 +54,26 @@ class PeerDisks:
                 continue
             if disk.node != self._node:
                 self._remote(disk, node)
-            watched = self._watch.get(disk.disk)
-            if watched is not None:
-                watched.domain = domain(disk, node, self._level)
-                watched.draining = disk.state == "draining" or node.state == "draining"
+            self._stands[disk.disk] = node
+        for watched in self._watch.disks:
+            self._obey(watched)
 
     def close(self) -> None:
         """End all channels."""
         for peer in self._peers.values():
             peer.close()
+
+    def _obey(self, watched: Watched) -> None:
+        """What placement may do with the disk; also while it is away, for it may be back before its document is."""
+        disk = watched.unit.disk_id
+        wanted, node = self._wanted.get(disk), self._stands.get(disk)
+        leaves = node is not None and node.state == "draining"
+        # Not by the disk's document: its node writes `draining` there because of what is decided here.
+        watched.draining = leaves or (wanted is not None and wanted.draining)
+        watched.weight = wanted.weight if wanted is not None else OWN_SIZE
+        if node is not None:
+            level = self._layout.level or self._level
+            watched.domain = failure_domain(level, disk=disk, node=node.node, rack=node.rack, zone=node.zone)
 
     def _peer(self, name: str, nodes: Mapping[str, NodeDocument]) -> Peer:
         endpoint = nodes[name].endpoint
@@ -76,10 +97,3 @@ class PeerDisks:
         # FAILED until the watch has seen it: its return makes the registry take its volumes in.
         self._watch.add(unit)
         log.info("peer.disk", extra={"disk": disk.disk, "node": node.node})
-
-
-def domain(disk: DiskDocument, node: NodeDocument, level: str) -> str:
-    """The failure domain of a disk at that level; a node without a rack or zone is one of its own."""
-    if level == "disk":
-        return disk.disk
-    return {"rack": node.rack, "zone": node.zone}.get(level, "") or node.node

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a storage node makes of the coordinator's documents: who serves which disk, whose volumes are abandoned. Pure."""
+"""What a storage node makes of the coordinator's documents: who serves which disk, whose volumes are abandoned,
+what the operator wants of them. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,17 @@ from typing import TypeVar
 
 from drystone_core.coordination import Document
 from drystone_core.errors import Damaged
-from drystone_core.formats.coordination import DISKS, VOLUMES, DiskDocument, NodeDocument, OpenVolume, decode, node_key
+from drystone_core.formats.coordination import (
+    DISKS,
+    LAYOUT,
+    VOLUMES,
+    DiskDocument,
+    Layout,
+    NodeDocument,
+    OpenVolume,
+    decode,
+    node_key,
+)
 from drystone_core.ids import DiskId, VolumeId
 
 ROLE = "storage-node"
@@ -24,6 +35,8 @@ class CellView:
     volumes: Mapping[VolumeId, OpenVolume]
     unreadable: tuple[str, ...] = ()
     """Sentences about documents that were left out."""
+    layout: Layout | None = None
+    """What the operator wants; None: nothing, or nothing that could be read."""
 
     def owner_lives(self, claim: OpenVolume) -> bool:
         """Is the volume's owner registered, under the incarnation that claimed it?"""
@@ -41,6 +54,7 @@ def view_of(documents: Iterable[Document]) -> CellView:
     nodes: dict[str, NodeDocument] = {}
     disks: dict[DiskId, DiskDocument] = {}
     volumes: dict[VolumeId, OpenVolume] = {}
+    layout: Layout | None = None
     for document in documents:
         try:
             if document.key.startswith(NODES):
@@ -52,6 +66,8 @@ def view_of(documents: Iterable[Document]) -> CellView:
             elif document.key.startswith(VOLUMES):
                 volume = decode(OpenVolume, document.value, key=document.key)
                 volumes[volume.volume] = volume
+            elif document.key == LAYOUT:
+                layout = decode(Layout, document.value, key=document.key)
         except Damaged as error:
             unreadable.append(error.message)
-    return CellView(nodes, disks, volumes, tuple(unreadable))
+    return CellView(nodes, disks, volumes, tuple(unreadable), layout)

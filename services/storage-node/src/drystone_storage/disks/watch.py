@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from drystone_core.formats.coordination import OWN_SIZE
 from drystone_core.ids import DiskId
 from drystone_core.placement import DiskChoice
 from drystone_core.ports import Clock, Lanes
@@ -48,6 +49,9 @@ class Watched:
     reason: str = ""
     """Why it is not HEALTHY."""
     draining: bool = False
+    """It takes nothing new."""
+    weight: int = OWN_SIZE
+    """Bytes it may hold, whatever they are, to take more; OWN_SIZE: no other limit than its size."""
     domain: str = ""
     """Failure domain placement spreads over; empty = the disk itself."""
     failed_at: float = float("-inf")
@@ -154,6 +158,8 @@ class DiskWatch:
         found = []
         for disk_id, watched in self._disks.items():
             free = watched.free - self._settings.reserve_of(watched.total)
+            if watched.weight != OWN_SIZE:
+                free = min(free, watched.weight - (watched.total - watched.free))
             sound = disk_id not in leave_out and self.placeable(watched, now, late_too=late_too, slow_too=slow_too)
             usable = sound and free >= need
             found.append(DiskChoice(disk_id=disk_id, free=max(free, 0), usable=usable, domain=watched.domain))
