@@ -167,6 +167,7 @@ def test_every_health_reason_and_command_is_documented() -> None:
         "bench",
         "version",
     ]
+    verbs += ["layout show", "layout plan", "layout apply", "layout revert"]
     verbs += ["certs init", "certs show", "cell init", "gateway|metadata|storage-node|lifecycle|replication"]
     assert codes
     assert [code for code in codes if f"`{code}`" not in text] == []

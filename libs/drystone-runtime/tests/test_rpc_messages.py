@@ -14,11 +14,13 @@ import pytest
 from drystone_core.cell import ScrubPassStatus
 from drystone_core.errors import DrystoneError, ErrorCode, Retry
 from drystone_core.extents import BlobRef, PackedExtent, StripedExtent
+from drystone_core.layout import LayoutChange, LayoutReport
 from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
 from drystone_core.mutations import Mutation, Outcome
 from drystone_core.objects import Bucket, ObjectVersion, Part, Upload
 from drystone_core.services import BlobName
 from drystone_runtime.rpc import blob_messages as blobs
+from drystone_runtime.rpc import layout_messages as layouts
 from drystone_runtime.rpc import mutation_messages as mutations
 from drystone_runtime.rpc import object_messages as objects
 from drystone_runtime.rpc import scrub_messages as scrubs
@@ -87,6 +89,7 @@ def test_every_mutation_survives_the_wire(kind: Any, make: Callable[[Any], Any])
         (BlobRef, blobs.blob_message, blobs.blob_value),
         (BlobName, blobs.name_message, blobs.name_value),
         (ScrubPassStatus, scrubs.scrub_pass_message, scrubs.scrub_pass_value),
+        (LayoutReport, layouts.report_message, layouts.report_value),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )
@@ -97,6 +100,14 @@ def test_every_value_survives_the_wire(kind: Any, there: Callable[[Any], Any], b
     assert back(type(message).FromString(message.SerializeToString())) == value
     if dataclasses.is_dataclass(kind):
         assert back(there(bare(kind))) == bare(kind)
+
+
+def test_changes_of_a_layout_survive_the_wire() -> None:
+    """Also a weight that means the disk's size."""
+    value = LayoutChange(
+        weights=(("ab", 0), ("cd", -1), ("e", 1 << 42)), drain=("1", "node:n"), undrain=("2",), level="rack"
+    )
+    assert layouts.change_value(layouts.change_message(value)) == value
 
 
 def test_outcomes_survive_the_wire() -> None:

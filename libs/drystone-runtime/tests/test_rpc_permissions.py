@@ -33,6 +33,7 @@ MUST_BE_CLOSED = {
     "/drystone.storage.v1.UpkeepService/RetireVolume": {"lifecycle"},
     "/drystone.storage.v1.UpkeepService/FreeStripes": {"lifecycle"},
     "/drystone.admin.v1.AdminService/InspectObject": {"admin"},
+    "/drystone.admin.v1.AdminService/ApplyLayout": {"admin"},
 }
 """Written here a second time, so that a slip in the table shows."""
 

@@ -26,7 +26,11 @@ class NodeSettings:
     state: str = setting("", text, "directory where it remembers who it is over restarts")
     zone: str = setting("", text, "where it stands: copies are spread over zones")
     rack: str = setting("", text, "where it stands inside the zone")
-    level: str = setting("node", choice(*LEVELS), "what slots of a volume are spread over: disk, node, rack or zone")
+    level: str = setting(
+        "node",
+        choice(*LEVELS),
+        "what slots of a volume are spread over, where no layout says: disk, node, rack or zone",
+    )
 
     def named(self) -> str:
         """The name, or the host's."""

@@ -32,7 +32,9 @@ from drystone_core.formats.coordination import (
 )
 from drystone_core.identity import ServiceKind
 from drystone_core.ids import Key, VersionId
+from drystone_core.layout import LayoutChange, LayoutReport
 from drystone_gateway.cell import CellServices
+from drystone_gateway.cell_layout import CellLayout
 from drystone_gateway.serving import S3Serving
 from drystone_runtime.rpc.background_clients import reclaim_status, replication_status, start_scrub
 from drystone_runtime.rpc.links import Link
@@ -48,6 +50,12 @@ class CellView:
     def __init__(self, services: CellServices, s3: S3Serving, process: Process) -> None:
         self._services, self._s3, self._process = services, s3, process
         self._began = process.clock.monotonic()
+        self._layout = CellLayout(
+            coordinator=services.place.coordinator,
+            cache=services.place.cache,
+            level=process.settings.node.level,
+            profile=self._profile,
+        )
         self._links: dict[tuple[str, ServiceKind], Link] = {}
 
     async def status(self) -> CellStatus:
@@ -84,6 +92,25 @@ class CellView:
             ErrorCode.NOT_IMPLEMENTED,
             "objects are inspected in standalone stores only; on a node: drystone inspect shard",
         )
+
+    async def layout(self) -> LayoutReport:
+        """From the coordinator."""
+        return await self._layout.show()
+
+    async def plan_layout(self, change: LayoutChange) -> LayoutReport:
+        """Into the coordinator, staged."""
+        return await self._layout.plan(change)
+
+    async def apply_layout(self) -> LayoutReport:
+        """Into the coordinator, where all storage nodes see it."""
+        return await self._layout.apply()
+
+    async def revert_layout(self) -> LayoutReport:
+        """Out of the coordinator."""
+        return await self._layout.revert()
+
+    async def _profile(self) -> str:
+        return next((one.profile for one in await self._nodes() if one.profile), "")
 
     async def _repair(self) -> tuple[RepairStatus, ScrubPassStatus] | None:
         link = self._leader(ServiceKind.REPLICATION)

@@ -87,6 +87,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--cluster-id", metavar="HEX", help="32 hex digits; default: random, or the cell's that is there"
     )
     _json(begun)
+    layout = _group(verbs, "layout", "what placement may use in a cell: disks, weights, failure domains")
+    _store(_verb(layout, "show", layout_show, "zones, nodes and disks; what is in effect, and what is staged"))
+    _layout_plan(
+        _verb(layout, "plan", layout_plan, "stage a change, on top of what is staged; `apply` puts it in effect")
+    )
+    _store(_verb(layout, "apply", layout_apply, "put the staged layout in effect at all storage nodes"))
+    _store(_verb(layout, "revert", layout_revert, "drop what is staged"))
     certs = _group(verbs, "certs", "certificates by which services of a cell know one another")
     _certs_init(_verb(certs, "init", certs_init, "make an authority and certificates for services, or add to them"))
     shown = _verb(certs, "show", certs_show, "whom a certificate names and until when it is valid")
@@ -174,6 +181,43 @@ def cell_init(given: argparse.Namespace) -> int:
     from drystone_cli.cell import init
 
     return init(_settings(given.config, {}), cluster_id=given.cluster_id, as_json=given.json)
+
+
+def layout_show(given: argparse.Namespace) -> int:
+    """Both layouts."""
+    from drystone_cli.cell_layout import show
+
+    return show(given.directory, given.state_dir, as_json=given.json)
+
+
+def layout_plan(given: argparse.Namespace) -> int:
+    """Stage a change."""
+    from drystone_cli.cell_layout import plan
+
+    return plan(
+        given.directory,
+        given.state_dir,
+        disks=given.disk,
+        weights=given.weight,
+        drain=given.drain,
+        undrain=given.undrain,
+        level=given.level,
+        as_json=given.json,
+    )
+
+
+def layout_apply(given: argparse.Namespace) -> int:
+    """Put what is staged in effect."""
+    from drystone_cli.cell_layout import apply
+
+    return apply(given.directory, given.state_dir, as_json=given.json)
+
+
+def layout_revert(given: argparse.Namespace) -> int:
+    """Drop what is staged."""
+    from drystone_cli.cell_layout import revert
+
+    return revert(given.directory, given.state_dir, as_json=given.json)
 
 
 def certs_init(given: argparse.Namespace) -> int:
@@ -279,6 +323,29 @@ def _bench(parser: argparse.ArgumentParser) -> None:
         "--seconds", metavar="S", type=float, default=5.0, help="1 to 300 for each of PUT and GET (default 5)"
     )
     _json(parser)
+
+
+def _layout_plan(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"{parser.description} DISK is an id or a unique beginning of one, or node:NAME for all disks of a storage node. "
+        "Only new data obeys: what lies on a draining disk stays there, and readable, until a later release can move it."
+    )
+    parser.add_argument(
+        "--disk", metavar="DISK", action="append", default=[], help="what the --weight beside it is for"
+    )
+    parser.add_argument(
+        "--weight",
+        metavar="SIZE",
+        action="append",
+        default=[],
+        help="bytes the disk may take, those on it included; 0 = nothing new; `own` = its size",
+    )
+    parser.add_argument("--drain", metavar="DISK", action="append", default=[], help="it takes nothing new")
+    parser.add_argument("--undrain", metavar="DISK", action="append", default=[], help="it takes new data again")
+    parser.add_argument(
+        "--level", choices=("disk", "node", "rack", "zone"), default="", help="what slots of a volume are spread over"
+    )
+    _store(parser)
 
 
 def _certs_init(parser: argparse.ArgumentParser) -> None:

@@ -22,10 +22,11 @@ from drystone_core.cell import (
     RepairStatus,
     StripeReport,
 )
-from drystone_core.errors import Unavailable
+from drystone_core.errors import ErrorCode, Refused, Unavailable
 from drystone_core.extents import BlobRef, PackedExtent
 from drystone_core.formats.shard import shard_name
 from drystone_core.ids import Key, VersionId, VolumeId, volume_text
+from drystone_core.layout import LayoutChange, LayoutReport
 from drystone_datapath.volume import DiskState, Volume
 from drystone_gateway.operations.blob_layout import BlobLayout
 from drystone_runtime.rpc.background_clients import reclaim_status, replication_status, start_scrub
@@ -84,6 +85,25 @@ class StandaloneView:
     async def start_scrub(self, *, anew: bool) -> bool:
         """Asked of the background process; Unavailable while it is away."""
         return await start_scrub(self._background, anew=anew, timeout=PATIENCE)
+
+    async def layout(self) -> LayoutReport:
+        """Only cells have one."""
+        raise Refused(
+            ErrorCode.NOT_IMPLEMENTED,
+            "a standalone store has no layout: it uses all disks it was given, by free space; layouts are for cells",
+        )
+
+    async def plan_layout(self, change: LayoutChange) -> LayoutReport:
+        """As `layout`."""
+        return await self.layout()
+
+    async def apply_layout(self) -> LayoutReport:
+        """As `layout`."""
+        return await self.layout()
+
+    async def revert_layout(self) -> LayoutReport:
+        """As `layout`."""
+        return await self.layout()
 
     async def inspect_object(self, bucket: str, key: Key, version_id: VersionId | None) -> ObjectReport:
         """Reads and verifies every fragment the version lies in, on the disks' own lanes."""

@@ -26,7 +26,9 @@ from drystone_core.cell import (
 )
 from drystone_core.check import check
 from drystone_core.errors import DrystoneError, Unavailable
+from drystone_core.layout import LayoutChange, LayoutReport
 from drystone_runtime.addresses import UNIX
+from drystone_runtime.rpc.layout_messages import change_message, report_value
 from drystone_runtime.rpc.scrub_messages import scrub_pass_value
 from drystone_runtime.rpc.status import DETAIL_KEY, from_detail
 
@@ -56,6 +58,38 @@ class AdminClient:
         except grpc.RpcError as error:
             raise _meaning(error) from error
         return said.began
+
+    def layout(self) -> LayoutReport:
+        """A cell's layout in effect beside the staged one."""
+        try:
+            said: pb.GetLayoutResponse = self._stub.GetLayout(pb.GetLayoutRequest(), timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise _meaning(error) from error
+        return report_value(said.layout)
+
+    def plan_layout(self, change: LayoutChange) -> LayoutReport:
+        """Stage a change; Refused with what stands against it."""
+        try:
+            said: pb.PlanLayoutResponse = self._stub.PlanLayout(change_message(change), timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise _meaning(error) from error
+        return report_value(said.layout)
+
+    def apply_layout(self) -> LayoutReport:
+        """Put the staged layout in effect; Refused when there is none, or it changed meanwhile."""
+        try:
+            said: pb.ApplyLayoutResponse = self._stub.ApplyLayout(pb.ApplyLayoutRequest(), timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise _meaning(error) from error
+        return report_value(said.layout)
+
+    def revert_layout(self) -> LayoutReport:
+        """Drop what is staged; Refused when nothing is."""
+        try:
+            said: pb.RevertLayoutResponse = self._stub.RevertLayout(pb.RevertLayoutRequest(), timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise _meaning(error) from error
+        return report_value(said.layout)
 
     def inspect_object(self, bucket: str, key: bytes, version_id: str) -> ObjectReport:
         """Every fragment of one object version."""

@@ -70,7 +70,15 @@ _ROWS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     ),
     "drystone.lifecycle.v1.LifecycleService": {"GetStatus": (_GATEWAY,)},
     "drystone.replication.v1.ReplicationService": {"GetStatus": (_GATEWAY,), "StartScrub": (_GATEWAY,)},
-    "drystone.admin.v1.AdminService": {"GetStatus": (_ADMIN,), "InspectObject": (_ADMIN,), "StartScrub": (_ADMIN,)},
+    "drystone.admin.v1.AdminService": {
+        "GetStatus": (_ADMIN,),
+        "InspectObject": (_ADMIN,),
+        "StartScrub": (_ADMIN,),
+        "GetLayout": (_ADMIN,),
+        "PlanLayout": (_ADMIN,),
+        "ApplyLayout": (_ADMIN,),
+        "RevertLayout": (_ADMIN,),
+    },
     "grpc.health.v1.Health": {"Check": (ANYONE,), "List": (ANYONE,), "Watch": (ANYONE,)},
     "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": _EVERY_SERVICE},
 }

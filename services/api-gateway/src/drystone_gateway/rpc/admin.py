@@ -9,6 +9,8 @@ from drystone.admin.v1 import admin_pb2 as pb
 from drystone.admin.v1 import admin_pb2_grpc
 from drystone_core.cell import CellStatus, GatewayStatus, ObjectReport
 from drystone_core.ids import Key, VersionId
+from drystone_core.layout import LayoutChange, LayoutReport
+from drystone_runtime.rpc.layout_messages import change_value, report_message
 from drystone_runtime.rpc.scrub_messages import scrub_pass_message
 from drystone_runtime.rpc.server import RpcService
 
@@ -28,6 +30,22 @@ class AdminView(Protocol):
 
     async def start_scrub(self, *, anew: bool) -> bool:
         """Begin a pass of scrubbing; False: one is under way and goes on. Unavailable while nobody can."""
+        ...
+
+    async def layout(self) -> LayoutReport:
+        """A cell's layout in effect beside the staged one; the four of layouts are Refused by a store that is alone."""
+        ...
+
+    async def plan_layout(self, change: LayoutChange) -> LayoutReport:
+        """Stage a change. Refused, Unavailable."""
+        ...
+
+    async def apply_layout(self) -> LayoutReport:
+        """Put what is staged in effect. Refused, Unavailable."""
+        ...
+
+    async def revert_layout(self) -> LayoutReport:
+        """Drop what is staged. Refused, Unavailable."""
         ...
 
 
@@ -58,6 +76,26 @@ class _Servicer(admin_pb2_grpc.AdminServiceServicer):
         self, request: pb.StartScrubRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.StartScrubResponse:
         return pb.StartScrubResponse(began=await self._view.start_scrub(anew=request.anew))
+
+    async def GetLayout(
+        self, request: pb.GetLayoutRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetLayoutResponse:
+        return pb.GetLayoutResponse(layout=report_message(await self._view.layout()))
+
+    async def PlanLayout(
+        self, request: pb.PlanLayoutRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.PlanLayoutResponse:
+        return pb.PlanLayoutResponse(layout=report_message(await self._view.plan_layout(change_value(request))))
+
+    async def ApplyLayout(
+        self, request: pb.ApplyLayoutRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ApplyLayoutResponse:
+        return pb.ApplyLayoutResponse(layout=report_message(await self._view.apply_layout()))
+
+    async def RevertLayout(
+        self, request: pb.RevertLayoutRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.RevertLayoutResponse:
+        return pb.RevertLayoutResponse(layout=report_message(await self._view.revert_layout()))
 
 
 def _status_message(status: CellStatus) -> pb.GetStatusResponse:

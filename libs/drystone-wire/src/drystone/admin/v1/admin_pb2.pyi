@@ -312,3 +312,107 @@ class InspectObjectResponse(_message.Message):
     etag: str
     stripes: _containers.RepeatedCompositeFieldContainer[Stripe]
     def __init__(self, version_id: _Optional[str] = ..., size: _Optional[int] = ..., etag: _Optional[str] = ..., stripes: _Optional[_Iterable[_Union[Stripe, _Mapping]]] = ...) -> None: ...
+
+class GetLayoutRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetLayoutResponse(_message.Message):
+    __slots__ = ("layout",)
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    layout: Layout
+    def __init__(self, layout: _Optional[_Union[Layout, _Mapping]] = ...) -> None: ...
+
+class PlanLayoutRequest(_message.Message):
+    __slots__ = ("weights", "drain", "undrain", "level")
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    UNDRAIN_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    weights: _containers.RepeatedCompositeFieldContainer[DiskWeight]
+    drain: _containers.RepeatedScalarFieldContainer[str]
+    undrain: _containers.RepeatedScalarFieldContainer[str]
+    level: str
+    def __init__(self, weights: _Optional[_Iterable[_Union[DiskWeight, _Mapping]]] = ..., drain: _Optional[_Iterable[str]] = ..., undrain: _Optional[_Iterable[str]] = ..., level: _Optional[str] = ...) -> None: ...
+
+class DiskWeight(_message.Message):
+    __slots__ = ("disk", "weight")
+    DISK_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    disk: str
+    weight: int
+    def __init__(self, disk: _Optional[str] = ..., weight: _Optional[int] = ...) -> None: ...
+
+class PlanLayoutResponse(_message.Message):
+    __slots__ = ("layout",)
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    layout: Layout
+    def __init__(self, layout: _Optional[_Union[Layout, _Mapping]] = ...) -> None: ...
+
+class ApplyLayoutRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ApplyLayoutResponse(_message.Message):
+    __slots__ = ("layout",)
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    layout: Layout
+    def __init__(self, layout: _Optional[_Union[Layout, _Mapping]] = ...) -> None: ...
+
+class RevertLayoutRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RevertLayoutResponse(_message.Message):
+    __slots__ = ("layout",)
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    layout: Layout
+    def __init__(self, layout: _Optional[_Union[Layout, _Mapping]] = ...) -> None: ...
+
+class Layout(_message.Message):
+    __slots__ = ("version", "level", "profile", "disks", "staged_version", "staged_level", "bytes_to_move", "warnings")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    DISKS_FIELD_NUMBER: _ClassVar[int]
+    STAGED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    STAGED_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TO_MOVE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    level: str
+    profile: str
+    disks: _containers.RepeatedCompositeFieldContainer[LayoutDisk]
+    staged_version: int
+    staged_level: str
+    bytes_to_move: int
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[int] = ..., level: _Optional[str] = ..., profile: _Optional[str] = ..., disks: _Optional[_Iterable[_Union[LayoutDisk, _Mapping]]] = ..., staged_version: _Optional[int] = ..., staged_level: _Optional[str] = ..., bytes_to_move: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LayoutDisk(_message.Message):
+    __slots__ = ("disk_id", "node", "zone", "rack", "disk_class", "state", "total_bytes", "free_bytes", "weight", "draining", "staged_weight", "staged_draining")
+    DISK_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    RACK_FIELD_NUMBER: _ClassVar[int]
+    DISK_CLASS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    STAGED_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    STAGED_DRAINING_FIELD_NUMBER: _ClassVar[int]
+    disk_id: str
+    node: str
+    zone: str
+    rack: str
+    disk_class: str
+    state: str
+    total_bytes: int
+    free_bytes: int
+    weight: int
+    draining: bool
+    staged_weight: int
+    staged_draining: bool
+    def __init__(self, disk_id: _Optional[str] = ..., node: _Optional[str] = ..., zone: _Optional[str] = ..., rack: _Optional[str] = ..., disk_class: _Optional[str] = ..., state: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., weight: _Optional[int] = ..., draining: _Optional[bool] = ..., staged_weight: _Optional[int] = ..., staged_draining: _Optional[bool] = ...) -> None: ...

@@ -50,6 +50,26 @@ class AdminServiceStub:
                 request_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubRequest.SerializeToString,
                 response_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubResponse.FromString,
                 _registered_method=True)
+        self.GetLayout = channel.unary_unary(
+                '/drystone.admin.v1.AdminService/GetLayout',
+                request_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.GetLayoutRequest.SerializeToString,
+                response_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.GetLayoutResponse.FromString,
+                _registered_method=True)
+        self.PlanLayout = channel.unary_unary(
+                '/drystone.admin.v1.AdminService/PlanLayout',
+                request_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.PlanLayoutRequest.SerializeToString,
+                response_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.PlanLayoutResponse.FromString,
+                _registered_method=True)
+        self.ApplyLayout = channel.unary_unary(
+                '/drystone.admin.v1.AdminService/ApplyLayout',
+                request_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.ApplyLayoutRequest.SerializeToString,
+                response_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.ApplyLayoutResponse.FromString,
+                _registered_method=True)
+        self.RevertLayout = channel.unary_unary(
+                '/drystone.admin.v1.AdminService/RevertLayout',
+                request_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.RevertLayoutRequest.SerializeToString,
+                response_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.RevertLayoutResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -77,6 +97,34 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLayout(self, request, context):
+        """A cell's layout in effect beside the staged one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanLayout(self, request, context):
+        """Stages a change on top of what is staged already, else of the layout in effect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyLayout(self, request, context):
+        """Puts the staged layout in effect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevertLayout(self, request, context):
+        """Drops what is staged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +142,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.StartScrub,
                     request_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubRequest.FromString,
                     response_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubResponse.SerializeToString,
+            ),
+            'GetLayout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLayout,
+                    request_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.GetLayoutRequest.FromString,
+                    response_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.GetLayoutResponse.SerializeToString,
+            ),
+            'PlanLayout': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanLayout,
+                    request_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.PlanLayoutRequest.FromString,
+                    response_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.PlanLayoutResponse.SerializeToString,
+            ),
+            'ApplyLayout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyLayout,
+                    request_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.ApplyLayoutRequest.FromString,
+                    response_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.ApplyLayoutResponse.SerializeToString,
+            ),
+            'RevertLayout': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevertLayout,
+                    request_deserializer=drystone_dot_admin_dot_v1_dot_admin__pb2.RevertLayoutRequest.FromString,
+                    response_serializer=drystone_dot_admin_dot_v1_dot_admin__pb2.RevertLayoutResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +246,114 @@ class AdminService:
             '/drystone.admin.v1.AdminService/StartScrub',
             drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubRequest.SerializeToString,
             drystone_dot_admin_dot_v1_dot_admin__pb2.StartScrubResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLayout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.admin.v1.AdminService/GetLayout',
+            drystone_dot_admin_dot_v1_dot_admin__pb2.GetLayoutRequest.SerializeToString,
+            drystone_dot_admin_dot_v1_dot_admin__pb2.GetLayoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanLayout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.admin.v1.AdminService/PlanLayout',
+            drystone_dot_admin_dot_v1_dot_admin__pb2.PlanLayoutRequest.SerializeToString,
+            drystone_dot_admin_dot_v1_dot_admin__pb2.PlanLayoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyLayout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.admin.v1.AdminService/ApplyLayout',
+            drystone_dot_admin_dot_v1_dot_admin__pb2.ApplyLayoutRequest.SerializeToString,
+            drystone_dot_admin_dot_v1_dot_admin__pb2.ApplyLayoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevertLayout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.admin.v1.AdminService/RevertLayout',
+            drystone_dot_admin_dot_v1_dot_admin__pb2.RevertLayoutRequest.SerializeToString,
+            drystone_dot_admin_dot_v1_dot_admin__pb2.RevertLayoutResponse.FromString,
             options,
             channel_credentials,
             insecure,
