@@ -53,7 +53,7 @@ class RpcStorage:
         self._stub = storage_pb2_grpc.StorageServiceStub(channel)
         self._timeout = timeout
         self._shorts: Coalescer[pb.ShortRange, bytes] = Coalescer(
-            send=self._read_all, background=background, batch=SHORT_RANGES
+            send=self._read_all, background=background, batch=SHORT_RANGES, flights=1
         )
         self._retries = retries
         self._appends: Coalescer[SmallBlob, BlobRef] = Coalescer(

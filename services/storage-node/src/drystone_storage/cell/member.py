@@ -238,8 +238,9 @@ class CellMember:
         while True:
             await self._world.clock.sleep(self._settings.tend)
             view = self.view
-            ring = Ring(view.nodes)
-            for claim in view.abandoned():
+            abandoned = view.abandoned()
+            ring = Ring(view.nodes if abandoned else ())
+            for claim in abandoned:
                 volume = self.node.registry.get(claim.volume)
                 if volume is not None and volume.state is VolumeState.OPEN:
                     # Ours, from before our registration was lost (we were paused, or the coordinator was away).
