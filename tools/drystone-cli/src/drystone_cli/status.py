@@ -13,7 +13,7 @@ from drystone_cli.exits import FAILED, OK, UNREACHABLE, Failure
 from drystone_cli.layout import socket_path, state_of
 from drystone_cli.terminal import Terminal, amount, span
 from drystone_core.cell import CellStatus, GatewayStatus, Health
-from drystone_core.errors import DrystoneError, Unavailable
+from drystone_core.errors import DrystoneError, Unavailable, Unreachable
 from drystone_runtime.rpc.admin_client import AdminClient
 
 PATIENCE = 10.0
@@ -36,18 +36,24 @@ class Store:
         socket = socket_path(self._state, "admin.sock")
         deadline = time.monotonic() + PATIENCE
         while True:
-            said = "its admin socket is not there yet"
+            said, answered = "its admin socket is not there yet", False
             if socket.exists():
                 try:
                     return getattr(AdminClient(f"unix:{socket}"), verb)(*arguments)
                 except Unavailable as error:
-                    said = error.message or error.code.value
+                    said, answered = error.message or error.code.value, not isinstance(error, Unreachable)
                 except DrystoneError as error:
-                    about = error.message or " ".join(os.fsdecode(one) for one in arguments)
+                    about = error.message or " ".join(
+                        os.fsdecode(one) for one in arguments if isinstance(one, str | bytes)
+                    )
                     raise Failure(f"{error.code.value}: {about}", "", FAILED) from error
             pid = self._supervisor()
-            if pid is None:
+            if pid is None and not answered:
                 raise Failure(f"no store is running on {self._state}", self._start, UNREACHABLE)
+            if time.monotonic() > deadline and pid is None:  # a gateway of a cell: it has no supervisor
+                raise Failure(
+                    f"the cell is not able to now: {said}", "see `drystone status`, then ask again", UNREACHABLE
+                )
             if time.monotonic() > deadline:
                 raise Failure(f"the store (pid {pid}) does not answer: {said}", "see its log", UNREACHABLE)
             time.sleep(0.1)

@@ -25,7 +25,7 @@ from drystone_core.cell import (
     StripeReport,
 )
 from drystone_core.check import check
-from drystone_core.errors import DrystoneError, Unavailable
+from drystone_core.errors import DrystoneError, Unavailable, Unreachable
 from drystone_core.layout import LayoutChange, LayoutReport
 from drystone_runtime.addresses import UNIX
 from drystone_runtime.rpc.layout_messages import change_message, report_value
@@ -243,4 +243,5 @@ def _meaning(error: grpc.RpcError) -> DrystoneError:
     for key, value in call.trailing_metadata() or ():
         if key == DETAIL_KEY and isinstance(value, bytes):
             return from_detail(errors_pb2.ErrorDetail.FromString(value))
-    return Unavailable(call.details() or "")
+    away = call.code() is grpc.StatusCode.UNAVAILABLE
+    return (Unreachable if away else Unavailable)(call.details() or "")
