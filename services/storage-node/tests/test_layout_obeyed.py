@@ -10,6 +10,8 @@ import pytest
 from drystone_core.coordination import Put
 from drystone_core.formats.coordination import LAYOUT, OWN_SIZE, Layout, LayoutDisk, encode
 from drystone_core.ids import DiskId
+from drystone_core.upkeep import Wound
+from drystone_datapath.faults import DamagedFragment
 from drystone_datapath.volume import Volume
 from drystone_storage.disks.watch import Watched
 from drystone_testing.cell_of_nodes import CellOfNodes
@@ -124,6 +126,27 @@ async def test_a_weight_limits_what_a_disk_may_take(cell: CellOfNodes) -> None:
     watched.weight = watched.total - watched.free + (5 << 20)
     assert next(each.free for each in watch.choices(1 << 20) if each.disk_id == some) == 5 << 20
     assert all(none not in disks for disks in await volumes(cell))
+
+
+async def test_a_damaged_slot_of_a_drained_disk_is_rebuilt_on_another(cell: CellOfNodes) -> None:
+    """Repair gives a draining disk nothing either, not even in place of what it held."""
+    at_n0 = cell.nodes["n0"].member
+    node, opened = at_n0.node, await new_volume(cell, "n0")
+    await cell.until(lambda: opened.volume_id not in at_n0.view.volumes)
+    slot = opened.slots[3]
+    assert slot is not None
+    gone = slot.unit.disk_id
+    await drain(cell, 1, gone)
+    volume = node.registry.get(opened.volume_id)
+    assert volume is not None
+    node._read_failed(volume, 3, DamagedFragment("test"))
+    wound = Wound(volume=volume.volume_id, slot=3, spare=1, size=1 << 20, reason="test")
+    await node.healer.heal(wound, bytes_per_second=1 << 50)
+    volume = node.registry.get(opened.volume_id)
+    assert volume is not None
+    rebuilt = volume.slots[3]
+    assert rebuilt is not None and rebuilt.unit.disk_id != gone
+    await cell.agree()
 
 
 async def test_a_layout_that_cannot_be_read_frees_no_drained_disk(cell: CellOfNodes) -> None:
