@@ -211,14 +211,16 @@ class CassandraStorage:
     async def _page(self, tablet: TabletId, start: RowKey, end: RowKey, limit: int) -> Rows:
         statement = self._statements.page.bind((*partition(tablet), *start, *end, limit))
         for _ in range(_ATTEMPTS):
+            before = self._ranges.get(tablet)
             rows = await self._ask(statement)
             if rows:
-                epoch = rows[0][4]
-                known = await self._known(tablet, epoch)
+                epoch: int | None = rows[0][4]
+                known = await self._known(tablet, rows[0][4])
             else:
-                # Nothing there brings the epoch: the one seen afterwards holds for before, unless the tablet has grown.
+                # Nothing there brings the epoch: only one that was seen before and still is was that of the page, too.
+                # The tablet may have grown since, and what it took over was not in it when the page was read.
                 known = await self._look(tablet)
-                epoch = known.epoch
+                epoch = before.epoch if before is not None else None
             if known.epoch == epoch:
                 check_span(known, start, end)
                 return rows
