@@ -53,7 +53,8 @@ class OneProcess:
 
     def __init__(self, storage: TabletStorage, clock: Any, entropy: Any) -> None:
         self.storage, self.clock, self.entropy = storage, clock, entropy
-        self.settings = MetadataSettings(fill_rows=3, feed_page=8, sweep_after=0.0)
+        # Days pass between two rules, and nobody renews uploads here: those of silent writers stay.
+        self.settings = MetadataSettings(fill_rows=3, feed_page=8, sweep_after=0.0, upload_silence=1e9)
         self.map = TabletMap(storage)
         self.running: dict[TabletId, RunningTablet] = {}
         self.tasks: dict[TabletId, asyncio.Task[None]] = {}
