@@ -146,11 +146,15 @@ class TabletsMetadata(MetadataReads):
         raise Unavailable("the bucket changes too fast to be changed")
 
     async def _carried(self, mutation: OfBuckets) -> None:
-        """M3, for a configuration."""
-        if isinstance(mutation, ConfigureBucket):
+        """M3, for a configuration: until nothing is pending, since what has superseded it must be carried in its place."""
+        if not isinstance(mutation, ConfigureBucket):
+            return
+        for _ in range(_ATTEMPTS):
             now = await self.changes.bucket(mutation.bucket)
-            if now is not None and now.pending:
-                await self.changes.end(now)
+            if now is None or not now.pending:
+                return
+            await self.changes.end(now)
+        raise Unavailable("the bucket changes too fast to be changed")
 
     async def list_versions(
         self,

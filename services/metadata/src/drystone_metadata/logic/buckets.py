@@ -6,7 +6,8 @@ Invariants
   K2  R2: every change of a bucket's state raises its generation (and the tablet's, which is part of every commit).
   K3  A bucket id is never given twice; rows left under the id of a deleted bucket are dead.
   K4  Where other tablets have keys of the bucket, a change is only begun here (`pending`), and a deletion closes the bucket:
-      it is ended by logic/carrying.py when all of them carry it.
+      it is ended by logic/carrying.py when all of them carry it. A deletion is begun only when nothing else is: undone, it
+      leaves a bucket whose state all tablets carry already.
 """
 
 from dataclasses import replace
@@ -63,6 +64,8 @@ def delete_bucket(view: View, mutation: DeleteBucket, _moment: Moment) -> Decisi
     if not view.empty(Under(CURRENT, by_id)):
         raise Refused(ErrorCode.BUCKET_NOT_EMPTY, BucketName=mutation.bucket)
     if not view.holds_all_of(by_id):
+        if bucket.pending:
+            raise BucketChanging(bucket)
         closed = replace(bucket, generation=bucket.generation + 1, closed=True, pending=mutation.write_id)
         row = RowKey(BUCKET, bucket.name.encode())
         return Decision(BucketChanging(closed), {row: encode_bucket(closed)}, None, (bucket.name, closed))
