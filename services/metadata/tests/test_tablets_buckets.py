@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
-from drystone_core.errors import ErrorCode, Refused
-from drystone_core.ids import Key
-from drystone_core.mutations import ConfigureBucket, DeleteBucket
+from drystone_core.errors import ErrorCode, Refused, Unavailable
+from drystone_core.ids import Key, make_write_id
+from drystone_core.mutations import ConfigureBucket, CreateBucket, DeleteBucket
 from drystone_core.objects import Bucket, Versioning
+from drystone_metadata.owned import OwnedMetadata
+from drystone_metadata.settings import MetadataSettings
+from drystone_metadata.store.memory import MemoryStorage
 from drystone_metadata.store.ports import CELL_TABLET, TabletId
 from drystone_testing.contracts.tablets_machine import OneProcess
+from drystone_testing.sim_world import RunningClock
 from drystone_testing.tablets_cell import Cell, split
 
 
@@ -82,3 +86,93 @@ async def test_configuration_left_half_done_is_ended_by_a_deletion(cell: Cell) -
     await process.service.mutate(DeleteBucket(**cell.common()))
     with pytest.raises(Refused):
         await process.service.bucket("b")
+
+
+@pytest.mark.parametrize("at", ["commit", "carry"])
+async def test_change_goes_on_when_its_caller_gives_up(cell: Cell, at: str) -> None:
+    """The gateway loses patience while the change is decided, or carried: it is ended all the same, by nobody's asking."""
+    process = await cell.process()
+    bucket = await cell.filled(process, b"x")
+    await split(process, bucket, b"m")
+    held, met = asyncio.Event(), asyncio.Event()
+    changes, storage = process.service.changes, process.storage
+    call = storage.commit if at == "commit" else changes.carry
+
+    async def slow(*arguments: Any) -> Any:
+        met.set()
+        await held.wait()
+        return await call(*arguments)  # type: ignore[operator]
+
+    setattr(storage if at == "commit" else changes, at, slow)
+    change = ConfigureBucket(**cell.common(), versioning=Versioning.ENABLED)
+    asking = asyncio.ensure_future(process.service.mutate(change))
+    await met.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    held.set()
+    await asyncio.sleep(0.02)
+    found = await changes.bucket("b")
+    assert found is not None and found.versioning is Versioning.ENABLED and not found.pending
+
+
+async def test_change_that_cannot_be_ended_is_tried_again(cell: Cell) -> None:
+    """Its tablets cannot be reached for a while: the next attempts end it, without anybody asking."""
+    process = await cell.process()
+    bucket = await cell.filled(process, b"x")
+    child = await split(process, bucket, b"m")
+    changes, carry = process.service.changes, process.service.changes.carry
+
+    async def unreachable(_bucket: Bucket, _tablet: TabletId) -> None:
+        raise Unavailable("ordered by the test")
+
+    changes.carry = unreachable  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await process.service.mutate(ConfigureBucket(**cell.common(), versioning=Versioning.ENABLED))
+    await changes.again()
+    found = await changes.bucket("b")
+    assert found is not None and found.pending
+    changes.carry = carry  # type: ignore[method-assign]
+    await changes.again()
+    found = await changes.bucket("b")
+    assert found is not None and not found.pending
+    copy = process.running[child].committer.buckets["b"]
+    assert copy.versioning is Versioning.ENABLED
+
+
+async def test_running_process_ends_what_it_could_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration fails at another tablet: the process that owns the first one ends it by itself."""
+    monkeypatch.setattr("drystone_metadata.tablets.changes.AGAIN_SECONDS", 0.05)
+    cell, clock = Cell(), RunningClock()
+    storage = MemoryStorage(cell.tablets)
+    await storage.create(CELL_TABLET, low=b"", high=b"", generation=1)
+    node = OwnedMetadata(
+        storage=storage, name="m", owner=lambda _: "m", clock=clock, entropy=cell.entropy, settings=MetadataSettings()
+    )
+    running = asyncio.ensure_future(node.run())
+
+    def common() -> dict[str, Any]:
+        return {"write_id": make_write_id(clock.wall_us(), cell.entropy.token(16)), "bucket": "b"}
+
+    while CELL_TABLET not in node.tablets.running:
+        await asyncio.sleep(0.01)
+    await node.mutate(CreateBucket(**common(), owner="1" * 12, region="r"))
+    address = (await node.bucket("b")).bucket_id.to_bytes(8, "big") + b"m"
+    child = await node.tablets.running[CELL_TABLET].splitter.split(address)
+    await node.map.look(address)
+    while child not in node.tablets.running:
+        await asyncio.sleep(0.01)
+    carry = node.changes.carry
+
+    async def unreachable(_bucket: Bucket, _tablet: TabletId) -> None:
+        node.changes.carry = carry  # type: ignore[method-assign]
+        raise Unavailable("ordered by the test")
+
+    node.changes.carry = unreachable  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await node.mutate(ConfigureBucket(**common(), versioning=Versioning.ENABLED))
+    while (found := await node.changes.bucket("b")) is not None and found.pending:
+        await asyncio.sleep(0.01)
+    assert found is not None and found.versioning is Versioning.ENABLED
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

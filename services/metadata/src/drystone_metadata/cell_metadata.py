@@ -68,7 +68,9 @@ class TabletsMetadata(MetadataReads):
         """Decided and durable when it returns. Concurrent calls of one tablet share commits."""
         if isinstance(mutation, Internal):
             raise Refused(ErrorCode.INVALID_REQUEST, "a change of this sort belongs to one tablet")
-        return self._of_bucket(mutation) if isinstance(mutation, OfBuckets) else self._of_object(mutation)
+        if isinstance(mutation, OfBuckets):
+            return self.changes.whole(mutation.bucket, self._of_bucket(mutation))
+        return self._of_object(mutation)
 
     async def bucket(self, name: str, *, age: float = 0.0) -> Bucket:
         """NoSuchBucket when absent; always as it is now. One whose change is not carried by all tablets yet is seen only after it is (R2)."""

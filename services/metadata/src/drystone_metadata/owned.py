@@ -5,6 +5,7 @@ A mutation of another process's tablet is answered NotOwner, with the tablet, it
 (cell_metadata, tablets/owning O2). Bucket changes are the first tablet's owner's.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from drystone_core.ports import Clock, Entropy
@@ -52,8 +53,13 @@ class OwnedMetadata(TabletsMetadata):
         self.tablets.leftovers = self.changes.leftovers
 
     async def run(self) -> None:
-        """Own every tablet that this process should; until cancelled."""
-        await self.tablets.run()
+        """Own every tablet that this process should, and end the changes of buckets begun here; until cancelled."""
+        ending = asyncio.ensure_future(self.changes.run())
+        try:
+            await self.tablets.run()
+        finally:
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
 
     async def let_go(self) -> None:
         """Wait until others should own all tablets and this process has let go; what is begun ends."""

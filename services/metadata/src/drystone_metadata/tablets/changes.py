@@ -10,11 +10,17 @@ Invariants
   W2  All steps may be done twice, at once, and by different processes.
   W3  At each tablet the bucket's row is read again, after the tablet was found: what another has ended meanwhile is not carried
       any further, least of all to tablets made since.
+  W4  What was begun here goes on when its caller gives up, and is tried again every AGAIN_SECONDS while it fails and this process
+      owns the first tablet: elsewhere nobody could end it. After a restart, or with another owner, the pass over `leftovers` does.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
 
-from drystone_core.errors import ErrorCode, Refused, Unavailable
+from drystone_core.errors import DrystoneError, ErrorCode, Refused, Unavailable
 from drystone_core.formats.row_keys import BUCKET, BUCKET_NAME, CURRENT
 from drystone_core.formats.row_parts import decode_bucket
 from drystone_core.ids import WriteId, make_write_id
@@ -35,10 +41,14 @@ from drystone_metadata.store.ports import (
 from drystone_metadata.tablets.map import TabletMap
 from drystone_metadata.tablets.reading import CellRows
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 Submit = Callable[[TabletId, Change], Awaitable[Outcome]]
 """Has a change decided in that tablet, by whichever process owns it."""
 _MOVES = 64
 """Times a walk may find a tablet changed under it."""
+AGAIN_SECONDS = 3.0
+"""Between two attempts at ending what was begun here (W4)."""
 
 
 class _Superseded(Exception):
@@ -46,7 +56,7 @@ class _Superseded(Exception):
 
 
 class BucketChanges:
-    """Carries buckets to tablets, and ends what was begun."""
+    """Carries buckets to tablets, and ends what was begun. Keep `run()` running."""
 
     def __init__(
         self,
@@ -66,6 +76,58 @@ class BucketChanges:
         self._submit = submit
         self._clock = clock
         self._entropy = entropy
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ending: dict[tuple[int, int], asyncio.Task[None]] = {}
+        """By bucket id and generation: whoever meets a change waits for the same end of it."""
+        self._unended: set[str] = set()
+        """Buckets with a change that may be left half done."""
+
+    async def run(self) -> None:
+        """W4, until cancelled."""
+        try:
+            while True:
+                await self._clock.sleep(AGAIN_SECONDS)
+                await self.again()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def again(self) -> None:
+        """One attempt at each change that was left half done here."""
+        if not self._ours(CELL_TABLET):
+            self._unended.clear()  # whoever owns the first tablet next looks for leftovers at once
+        for name in sorted(self._unended):
+            self._unended.discard(name)
+            try:
+                found = await self.bucket(name)
+                if found is not None and found.pending:
+                    await self.end(found)
+            except DrystoneError as error:
+                self._unended.add(name)
+                log.warning("metadata.change_not_ended", extra={"bucket": name, "reason": str(error)})
+
+    async def whole(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        """Do something that may leave a change of a bucket half done: it goes on when the caller is cancelled (W4)."""
+        return await self._outcome(self._begin(name, work))
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, name))
+        return task
+
+    def _ended(self, name: str, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), Refused):
+            self._unended.add(name)
+
+    @staticmethod
+    async def _outcome(task: "asyncio.Task[T]") -> T:
+        await asyncio.wait({task})
+        if task.cancelled():
+            raise Unavailable("metadata service ends")
+        return task.result()
 
     async def bucket(self, name: str) -> Bucket | None:
         """As the first tablet has it; None when absent."""
@@ -81,10 +143,18 @@ class BucketChanges:
     async def end(self, bucket: Bucket) -> None:
         """End a change that is begun in the first tablet (its row as it was read there).
 
-        Left to the first tablet's owner: Unavailable elsewhere, until that has done it.
+        Left to the first tablet's owner: Unavailable elsewhere, until that has done it (W4).
         """
         if not self._ours(CELL_TABLET):
             raise Unavailable("the bucket is just being changed", BucketName=bucket.name)
+        at = (bucket.bucket_id, bucket.generation)
+        ending = self._ending.get(at)
+        if ending is None:
+            ending = self._ending[at] = self._begin(bucket.name, self._end(bucket))
+            ending.add_done_callback(lambda _: self._ending.pop(at, None))
+        await self._outcome(ending)
+
+    async def _end(self, bucket: Bucket) -> None:
         done = not bucket.closed or not await self._has_keys(bucket)
         try:
             if done:
