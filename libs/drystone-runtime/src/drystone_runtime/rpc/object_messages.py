@@ -60,6 +60,8 @@ def bucket_message(value: Bucket) -> _V.Bucket:
         generation=value.generation,
         versioning=_VERSIONING[value.versioning],
         config=dict(value.config),
+        closed=value.closed,
+        pending=value.pending,
     )
 
 
@@ -74,6 +76,8 @@ def bucket_value(message: _V.Bucket) -> Bucket:
         generation=message.generation,
         versioning=_VERSIONING_OF[message.versioning],
         config=dict(message.config),
+        closed=message.closed,
+        pending=message.pending,
     )
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from drystone.common.v1 import blobs_pb2 as drystone_dot_common_dot_v1_dot_blobs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!drystone/metadata/v1/values.proto\x12\x14\x64rystone.metadata.v1\x1a\x1e\x64rystone/common/v1/blobs.proto\"^\n\x08\x43hecksum\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x30\n\x04type\x18\x03 \x01(\x0e\x32\".drystone.metadata.v1.ChecksumType\"\x8f\x02\n\x06\x42ucket\x12\x11\n\tbucket_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x12\n\ncreated_ms\x18\x04 \x01(\x03\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x04\x12\x34\n\nversioning\x18\x07 \x01(\x0e\x32 .drystone.metadata.v1.Versioning\x12\x38\n\x06\x63onfig\x18\x08 \x03(\x0b\x32(.drystone.metadata.v1.Bucket.ConfigEntry\x1a-\n\x0b\x43onfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\xb2\x01\n\x04Part\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x13\n\x0bmodified_ms\x18\x04 \x01(\x03\x12\x0b\n\x03uid\x18\x05 \x01(\x0c\x12\x30\n\x08\x63hecksum\x18\x06 \x01(\x0b\x32\x1e.drystone.metadata.v1.Checksum\x12*\n\x05\x62lobs\x18\x07 \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\"\xe2\x05\n\rObjectVersion\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0b\n\x03uid\x18\x02 \x01(\x0c\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12\x13\n\x0bmodified_ms\x18\x04 \x01(\x03\x12\x15\n\rdelete_marker\x18\x05 \x01(\x08\x12\x0c\n\x04size\x18\x06 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x41\n\x07headers\x18\x08 \x03(\x0b\x32\x30.drystone.metadata.v1.ObjectVersion.HeadersEntry\x12\x43\n\x08metadata\x18\t \x03(\x0b\x32\x31.drystone.metadata.v1.ObjectVersion.MetadataEntry\x12\x15\n\rstorage_class\x18\n \x01(\t\x12\x30\n\x08\x63hecksum\x18\x0b \x01(\x0b\x32\x1e.drystone.metadata.v1.Checksum\x12)\n\x05parts\x18\x0c \x03(\x0b\x32\x1a.drystone.metadata.v1.Part\x12\x13\n\x0bparts_count\x18\r \x01(\r\x12*\n\x05\x62lobs\x18\x0e \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12-\n\x08manifest\x18\x0f \x01(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12\x12\n\ncontent_id\x18\x10 \x01(\x0c\x12\x10\n\x08\x65nvelope\x18\x11 \x01(\x0c\x12;\n\x04tags\x18\x12 \x03(\x0b\x32-.drystone.metadata.v1.ObjectVersion.TagsEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa8\x03\n\x06Upload\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\tupload_id\x18\x02 \x01(\t\x12\x14\n\x0cinitiated_ms\x18\x03 \x01(\x03\x12\r\n\x05owner\x18\x04 \x01(\t\x12:\n\x07headers\x18\x05 \x03(\x0b\x32).drystone.metadata.v1.Upload.HeadersEntry\x12<\n\x08metadata\x18\x06 \x03(\x0b\x32*.drystone.metadata.v1.Upload.MetadataEntry\x12\x15\n\rstorage_class\x18\x07 \x01(\t\x12\x1a\n\x12\x63hecksum_algorithm\x18\x08 \x01(\t\x12\x39\n\rchecksum_type\x18\t \x01(\x0e\x32\".drystone.metadata.v1.ChecksumType\x12\x10\n\x08internal\x18\n \x01(\x08\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*Z\n\nVersioning\x12\x1a\n\x16VERSIONING_UNSPECIFIED\x10\x00\x12\x16\n\x12VERSIONING_ENABLED\x10\x01\x12\x18\n\x14VERSIONING_SUSPENDED\x10\x02*i\n\x0c\x43hecksumType\x12\x1d\n\x19\x43HECKSUM_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43HECKSUM_TYPE_FULL_OBJECT\x10\x01\x12\x1b\n\x17\x43HECKSUM_TYPE_COMPOSITE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!drystone/metadata/v1/values.proto\x12\x14\x64rystone.metadata.v1\x1a\x1e\x64rystone/common/v1/blobs.proto\"^\n\x08\x43hecksum\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x30\n\x04type\x18\x03 \x01(\x0e\x32\".drystone.metadata.v1.ChecksumType\"\xb0\x02\n\x06\x42ucket\x12\x11\n\tbucket_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x12\n\ncreated_ms\x18\x04 \x01(\x03\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x04\x12\x34\n\nversioning\x18\x07 \x01(\x0e\x32 .drystone.metadata.v1.Versioning\x12\x38\n\x06\x63onfig\x18\x08 \x03(\x0b\x32(.drystone.metadata.v1.Bucket.ConfigEntry\x12\x0e\n\x06\x63losed\x18\t \x01(\x08\x12\x0f\n\x07pending\x18\n \x01(\x0c\x1a-\n\x0b\x43onfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\xb2\x01\n\x04Part\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x13\n\x0bmodified_ms\x18\x04 \x01(\x03\x12\x0b\n\x03uid\x18\x05 \x01(\x0c\x12\x30\n\x08\x63hecksum\x18\x06 \x01(\x0b\x32\x1e.drystone.metadata.v1.Checksum\x12*\n\x05\x62lobs\x18\x07 \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\"\xe2\x05\n\rObjectVersion\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0b\n\x03uid\x18\x02 \x01(\x0c\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12\x13\n\x0bmodified_ms\x18\x04 \x01(\x03\x12\x15\n\rdelete_marker\x18\x05 \x01(\x08\x12\x0c\n\x04size\x18\x06 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x41\n\x07headers\x18\x08 \x03(\x0b\x32\x30.drystone.metadata.v1.ObjectVersion.HeadersEntry\x12\x43\n\x08metadata\x18\t \x03(\x0b\x32\x31.drystone.metadata.v1.ObjectVersion.MetadataEntry\x12\x15\n\rstorage_class\x18\n \x01(\t\x12\x30\n\x08\x63hecksum\x18\x0b \x01(\x0b\x32\x1e.drystone.metadata.v1.Checksum\x12)\n\x05parts\x18\x0c \x03(\x0b\x32\x1a.drystone.metadata.v1.Part\x12\x13\n\x0bparts_count\x18\r \x01(\r\x12*\n\x05\x62lobs\x18\x0e \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12-\n\x08manifest\x18\x0f \x01(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12\x12\n\ncontent_id\x18\x10 \x01(\x0c\x12\x10\n\x08\x65nvelope\x18\x11 \x01(\x0c\x12;\n\x04tags\x18\x12 \x03(\x0b\x32-.drystone.metadata.v1.ObjectVersion.TagsEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa8\x03\n\x06Upload\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\tupload_id\x18\x02 \x01(\t\x12\x14\n\x0cinitiated_ms\x18\x03 \x01(\x03\x12\r\n\x05owner\x18\x04 \x01(\t\x12:\n\x07headers\x18\x05 \x03(\x0b\x32).drystone.metadata.v1.Upload.HeadersEntry\x12<\n\x08metadata\x18\x06 \x03(\x0b\x32*.drystone.metadata.v1.Upload.MetadataEntry\x12\x15\n\rstorage_class\x18\x07 \x01(\t\x12\x1a\n\x12\x63hecksum_algorithm\x18\x08 \x01(\t\x12\x39\n\rchecksum_type\x18\t \x01(\x0e\x32\".drystone.metadata.v1.ChecksumType\x12\x10\n\x08internal\x18\n \x01(\x08\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*Z\n\nVersioning\x12\x1a\n\x16VERSIONING_UNSPECIFIED\x10\x00\x12\x16\n\x12VERSIONING_ENABLED\x10\x01\x12\x18\n\x14VERSIONING_SUSPENDED\x10\x02*i\n\x0c\x43hecksumType\x12\x1d\n\x19\x43HECKSUM_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43HECKSUM_TYPE_FULL_OBJECT\x10\x01\x12\x1b\n\x17\x43HECKSUM_TYPE_COMPOSITE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,30 +44,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOAD_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_UPLOAD_METADATAENTRY']._loaded_options = None
   _globals['_UPLOAD_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_VERSIONING']._serialized_start=1810
-  _globals['_VERSIONING']._serialized_end=1900
-  _globals['_CHECKSUMTYPE']._serialized_start=1902
-  _globals['_CHECKSUMTYPE']._serialized_end=2007
+  _globals['_VERSIONING']._serialized_start=1843
+  _globals['_VERSIONING']._serialized_end=1933
+  _globals['_CHECKSUMTYPE']._serialized_start=1935
+  _globals['_CHECKSUMTYPE']._serialized_end=2040
   _globals['_CHECKSUM']._serialized_start=91
   _globals['_CHECKSUM']._serialized_end=185
   _globals['_BUCKET']._serialized_start=188
-  _globals['_BUCKET']._serialized_end=459
-  _globals['_BUCKET_CONFIGENTRY']._serialized_start=414
-  _globals['_BUCKET_CONFIGENTRY']._serialized_end=459
-  _globals['_PART']._serialized_start=462
-  _globals['_PART']._serialized_end=640
-  _globals['_OBJECTVERSION']._serialized_start=643
-  _globals['_OBJECTVERSION']._serialized_end=1381
-  _globals['_OBJECTVERSION_HEADERSENTRY']._serialized_start=1241
-  _globals['_OBJECTVERSION_HEADERSENTRY']._serialized_end=1287
-  _globals['_OBJECTVERSION_METADATAENTRY']._serialized_start=1289
-  _globals['_OBJECTVERSION_METADATAENTRY']._serialized_end=1336
-  _globals['_OBJECTVERSION_TAGSENTRY']._serialized_start=1338
-  _globals['_OBJECTVERSION_TAGSENTRY']._serialized_end=1381
-  _globals['_UPLOAD']._serialized_start=1384
-  _globals['_UPLOAD']._serialized_end=1808
-  _globals['_UPLOAD_HEADERSENTRY']._serialized_start=1241
-  _globals['_UPLOAD_HEADERSENTRY']._serialized_end=1287
-  _globals['_UPLOAD_METADATAENTRY']._serialized_start=1289
-  _globals['_UPLOAD_METADATAENTRY']._serialized_end=1336
+  _globals['_BUCKET']._serialized_end=492
+  _globals['_BUCKET_CONFIGENTRY']._serialized_start=447
+  _globals['_BUCKET_CONFIGENTRY']._serialized_end=492
+  _globals['_PART']._serialized_start=495
+  _globals['_PART']._serialized_end=673
+  _globals['_OBJECTVERSION']._serialized_start=676
+  _globals['_OBJECTVERSION']._serialized_end=1414
+  _globals['_OBJECTVERSION_HEADERSENTRY']._serialized_start=1274
+  _globals['_OBJECTVERSION_HEADERSENTRY']._serialized_end=1320
+  _globals['_OBJECTVERSION_METADATAENTRY']._serialized_start=1322
+  _globals['_OBJECTVERSION_METADATAENTRY']._serialized_end=1369
+  _globals['_OBJECTVERSION_TAGSENTRY']._serialized_start=1371
+  _globals['_OBJECTVERSION_TAGSENTRY']._serialized_end=1414
+  _globals['_UPLOAD']._serialized_start=1417
+  _globals['_UPLOAD']._serialized_end=1841
+  _globals['_UPLOAD_HEADERSENTRY']._serialized_start=1274
+  _globals['_UPLOAD_HEADERSENTRY']._serialized_end=1320
+  _globals['_UPLOAD_METADATAENTRY']._serialized_start=1322
+  _globals['_UPLOAD_METADATAENTRY']._serialized_end=1369
 # @@protoc_insertion_point(module_scope)

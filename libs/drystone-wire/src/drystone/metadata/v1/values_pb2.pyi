@@ -37,7 +37,7 @@ class Checksum(_message.Message):
     def __init__(self, algorithm: _Optional[str] = ..., value: _Optional[str] = ..., type: _Optional[_Union[ChecksumType, str]] = ...) -> None: ...
 
 class Bucket(_message.Message):
-    __slots__ = ("bucket_id", "name", "owner", "created_ms", "region", "generation", "versioning", "config")
+    __slots__ = ("bucket_id", "name", "owner", "created_ms", "region", "generation", "versioning", "config", "closed", "pending")
     class ConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,8 @@ class Bucket(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     VERSIONING_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     bucket_id: int
     name: str
     owner: str
@@ -61,7 +63,9 @@ class Bucket(_message.Message):
     generation: int
     versioning: Versioning
     config: _containers.ScalarMap[str, bytes]
-    def __init__(self, bucket_id: _Optional[int] = ..., name: _Optional[str] = ..., owner: _Optional[str] = ..., created_ms: _Optional[int] = ..., region: _Optional[str] = ..., generation: _Optional[int] = ..., versioning: _Optional[_Union[Versioning, str]] = ..., config: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+    closed: bool
+    pending: bytes
+    def __init__(self, bucket_id: _Optional[int] = ..., name: _Optional[str] = ..., owner: _Optional[str] = ..., created_ms: _Optional[int] = ..., region: _Optional[str] = ..., generation: _Optional[int] = ..., versioning: _Optional[_Union[Versioning, str]] = ..., config: _Optional[_Mapping[str, bytes]] = ..., closed: _Optional[bool] = ..., pending: _Optional[bytes] = ...) -> None: ...
 
 class Part(_message.Message):
     __slots__ = ("number", "size", "etag", "modified_ms", "uid", "checksum", "blobs")
