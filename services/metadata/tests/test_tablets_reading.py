@@ -11,9 +11,9 @@ from drystone_core.ids import Key
 from drystone_core.mutations import CreateBucket
 from drystone_core.objects import ObjectVersion
 from drystone_core.services import ObjectName
-from drystone_metadata.store.ports import RowKey, TabletId
+from drystone_metadata.store.ports import CELL_TABLET, RowKey, TabletId
 from drystone_testing.contracts.tablets_machine import OneProcess
-from drystone_testing.tablets_cell import Cell, split
+from drystone_testing.tablets_cell import MINUTE_US, Cell, join, split
 
 
 @pytest.fixture
@@ -72,3 +72,26 @@ async def test_tablet_that_cannot_be_read_fails_only_reads_of_its_objects(cell: 
     assert [type(one) for one in answers] == ([ObjectVersion] * 4 + [Unavailable] * 4) * 9
     with pytest.raises(Unavailable):
         await process.service.object("b", Key(b"e"))
+
+
+@pytest.mark.parametrize("versions", [False, True])
+async def test_listing_shows_nothing_twice_when_its_tablets_are_joined_meanwhile(cell: Cell, versions: bool) -> None:
+    """The page has read the left tablet when that takes over the right one, which it wants to read next."""
+    process = await cell.process()
+    bucket = await cell.filled(process)
+    child = await split(process, bucket, b"e")
+    cell.clock.now_us += 20 * MINUTE_US
+    find, joined = process.map.find, []
+
+    async def late(address: bytes) -> Any:
+        if address >= bucket.bucket_id.to_bytes(8, "big") + b"e" and not joined:
+            joined.append(child)
+            await join(process, CELL_TABLET, child)
+        return await find(address)
+
+    process.map.find = late  # type: ignore[method-assign]
+    if versions:
+        keys = [bytes(one.key) for one in (await process.service.list_versions("b")).versions]
+    else:
+        keys = [bytes(one.key) for one in (await process.service.list_objects("b")).objects]
+    assert joined and keys == [bytes((letter,)) for letter in b"abcdefgh"]

@@ -127,7 +127,8 @@ async def versions_across(
     if limit <= 0:
         return _page(versions, prefixes, truncated=False)
 
-    async def piece(marker: tuple[bytes, str], most: int, spot: Spot) -> tuple[Spot, VersionPage]:
+    async def piece(at: bytes, marker: tuple[bytes, str], most: int, spot: Spot) -> tuple[Spot, VersionPage]:
+        # From `at` on, not from where the tablet begins: it may have taken over what was read already from its neighbour.
         page = await list_versions(
             storage,
             spot.tablet,
@@ -137,7 +138,7 @@ async def versions_across(
             after_key=marker[0],
             after_version=marker[1],
             limit=most,
-            low=spot.low,
+            low=at,
             high=spot.high,
             pause=pause(spot.tablet),
         )
@@ -145,7 +146,7 @@ async def versions_across(
 
     while True:
         left = limit - len(versions) - len(prefixes)
-        read = partial(piece, (after_key, after_version), max(left, 1))
+        read = partial(piece, at, (after_key, after_version), max(left, 1))
         spot, page = await on_tablet(tablets, at, read)
         more = not page.truncated and spot.high and (not end or spot.high < end)
         if left <= 0:
