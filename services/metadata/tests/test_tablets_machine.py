@@ -68,4 +68,4 @@ def test_many_tablets_behave_as_the_model() -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
-    assert Machine.splits > 15 and Machine.joins > 2
+    assert Machine.splits > 15  # joins come by chance here; test_tablets_churn and the attacks make them
