@@ -61,7 +61,7 @@ async def test_several_processes_migrate_at_once(node: CassandraNode, keyspace: 
 
 async def test_schema_that_does_not_fit_is_refused(node: CassandraNode, keyspace: str) -> None:
     """No schema, a newer one, somebody else's: each with its sentence, and without a change."""
-    assert "start one metadata service with `migrate`" in await refusal(node, keyspace=keyspace, migrate=False)
+    assert "run `drystone cell init` of this release" in await refusal(node, keyspace=keyspace, migrate=False)
     assert cql(node, f"SELECT * FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'") == []
     cell = await open_test_cell(settings_for(node, keyspace=keyspace))
     await cell.close()

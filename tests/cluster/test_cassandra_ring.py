@@ -14,15 +14,15 @@ import pytest
 from drystone_core.errors import Unavailable
 from drystone_metadata.service import LocalMetadata
 from drystone_metadata.store.cassandra import CassandraStorage, OpenCell
-from drystone_metadata.store.ports import TabletId
+from drystone_metadata.store.ports import CELL_TABLET, TabletId
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.entropy import SystemEntropy
-from drystone_testing.cassandra_cell import open_test_cell
+from drystone_testing.cassandra_cell import ApartStorage, open_test_cell
 from drystone_testing.cassandra_faults import FaultyCql
 from drystone_testing.cassandra_node import CassandraNode, missing
 from drystone_testing.cassandra_ring import CassandraRing, RingHarness
 from drystone_testing.contracts.tablet_storage import TabletStorageContract
-from drystone_testing.ledger import Record, rounds
+from drystone_testing.ledger import SCALE, Record, rounds
 from drystone_testing.metadata_load import MetadataLoad
 from drystone_testing.rival_owners import KEY, Rival, check_one_sequence, race
 
@@ -59,8 +59,9 @@ async def loaded(ring: CassandraRing, *, hidden: float = 0.0) -> AsyncIterator[L
     """A metadata service over a new tablet, under load; at the end all is compared, by a service that opens it anew."""
     cell = await open_test_cell(ring.settings(**SHORT))
     faults = FaultyCql(cell.session, chance=random.Random(5), rate=hidden)
-    tablet = TabletId(ENTROPY.token(16))
-    service = metadata(cell, tablet, faults)
+    prefix = ENTROPY.token(16)
+    tablet = TabletId(prefix + CELL_TABLET)
+    service = metadata(cell, prefix, faults)
     load = MetadataLoad(service, CLOCK, ENTROPY)
     async with asyncio.timeout(60):
         while True:
@@ -82,7 +83,7 @@ async def loaded(ring: CassandraRing, *, hidden: float = 0.0) -> AsyncIterator[L
         await cell.close()
     other = await open_test_cell(ring.settings())
     try:
-        await load.compare(metadata(other, tablet))
+        await load.compare(metadata(other, prefix))
         assert load.model
         feed = await other.storage.feed(tablet, 0, 1 << 20)
         assert [entry.seq for entry in feed] == list(range(1, len(feed) + 1))
@@ -90,12 +91,12 @@ async def loaded(ring: CassandraRing, *, hidden: float = 0.0) -> AsyncIterator[L
         await other.close()
 
 
-def metadata(cell: OpenCell, tablet: TabletId, faults: FaultyCql | None = None) -> LocalMetadata:
-    """The service, its statements going through `faults`."""
+def metadata(cell: OpenCell, prefix: bytes, faults: FaultyCql | None = None) -> LocalMetadata:
+    """The service over tablets of its own, its statements going through `faults`."""
     storage = CassandraStorage(
         cql=faults or cell.session, statements=cell.statements, settings=cell.settings, most_bytes=cell.most_bytes
     )
-    return LocalMetadata(storage=storage, tablet=tablet, clock=CLOCK, entropy=ENTROPY)
+    return LocalMetadata(storage=ApartStorage(storage, prefix), tablet=CELL_TABLET, clock=CLOCK, entropy=ENTROPY)
 
 
 async def test_nothing_is_lost_when_a_member_is_killed_under_load(ring: CassandraRing, record: Record) -> None:
@@ -168,6 +169,7 @@ async def test_a_former_owner_is_refused_while_a_member_dies(ring: CassandraRing
     record(**check_one_sequence(rivals, state, feed, value))
 
 
+@pytest.mark.skipif(SCALE < 2, reason="the contract over three nodes is for the long form: FAULT_SCALE=2 or more")
 class TestRing(TabletStorageContract):
     """The contract of every TabletStorage with three replicas; after a crash one of them stays away."""
 
