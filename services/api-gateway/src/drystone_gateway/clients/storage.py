@@ -57,7 +57,8 @@ class CellNode(Peer):
 class CellStorageSettings:
     """Limits."""
 
-    tries: int = 3
+    tries: int = 6
+    """Nodes asked at most; while the coordinator is away only those with an open volume take appends."""
     full: int = 32
     """Short appends or reads under way at a node before others are sent to the next."""
     avoid: float = 2.0

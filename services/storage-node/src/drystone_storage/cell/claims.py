@@ -22,6 +22,8 @@ from drystone_runtime.coordination.registration import Registration
 from drystone_storage.cell.view import NODES, view_of
 
 log = logging.getLogger(__name__)
+_QUIET = 2.0
+"""Seconds after an unanswered claim in which no other is tried."""
 _EVERY = 1.0
 """Seconds between two attempts to give back what could not be."""
 
@@ -34,12 +36,15 @@ class CoordinatedClaims:
         self.registration: Registration | None = None
         """Set once this node is registered: its disks must be opened first."""
         self._unreleased: set[VolumeId] = set()
+        self._unanswered_until = float("-inf")
 
     async def claim(self, volume: VolumeId, profile: Profile, disks: Sequence[DiskId]) -> None:
         """Recorded when it returns; Unavailable while not registered or the coordinator does not answer."""
         registration = self.registration
         if registration is None:
             raise Unavailable("this node is not registered yet")
+        if self._clock.monotonic() < self._unanswered_until:
+            raise Unavailable("the coordinator did not answer a moment ago")
         try:
             registration.check()
             document = OpenVolume(
@@ -48,6 +53,8 @@ class CoordinatedClaims:
             )  # fmt: skip
             await self._coordinator.commit(Put(key=volume_key(volume), value=encode(document), expected=ABSENT))
         except Unavailable:
+            # Whoever asks next hears so at once, and can go to a node that has a volume open.
+            self._unanswered_until = self._clock.monotonic() + _QUIET
             raise
         except DrystoneError as error:  # not registered just now: no volume can be opened
             raise Unavailable(f"the volume cannot be claimed: {error.message or error.code.value}") from error
