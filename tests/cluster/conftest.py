@@ -31,12 +31,12 @@ def node() -> Iterator[CassandraNode]:
 def whole_cell() -> Iterator[Cluster]:
     """Two gateways, two metadata processes, six storage nodes, etcd of three, Cassandra; whoever stops one starts it again.
 
-    Tablets are split at a hundred rows, so that there are many.
+    Tablets are split at four hundred rows, so that there are many.
     """
     if (reason := missing_etcd() or missing()) is not None:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="drystone-cell-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), Shape(tablet_rows=100), credential=(ACCESS_KEY, SECRET_KEY))
+        cluster = Cluster(Path(folder), Shape(tablet_rows=400), credential=(ACCESS_KEY, SECRET_KEY))
         try:
             yield cluster.start()
         finally:

@@ -33,6 +33,20 @@ def test_the_boto3_suite_of_the_standalone_store_passes(cell: Cluster) -> None:
     assert passed is not None and int(passed[1]) > 200, ran.stdout[-500:]
 
 
+def fill(cell: Cluster, bucket: str, count: int) -> None:
+    """So many small objects, more than one tablet of the test cell holds."""
+
+    def put(number: int) -> int:
+        client = S3Client(cell.s3_ports[number % 2])
+        try:
+            return client.call("PUT", f"/{bucket}/fill/{number:05d}", body=b"x").status
+        finally:
+            client.close()
+
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(put, range(count))) == {200}
+
+
 def test_one_of_many_creates_an_object_that_must_not_exist(cell: Cluster, record: Record) -> None:
     """If-None-Match: * by clients at both gateways at once: in every round exactly one wins, and its body is there."""
     clients, times = 16, rounds(15)
@@ -89,6 +103,7 @@ def test_what_one_gateway_acknowledged_the_other_lists_at_once_while_owners_chan
     workers = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(4)]
     for worker in workers:
         worker.start()
+    fill(cell, "listed", 600)
     for one in [*cell.of("metadata")] * rounds(1):
         time.sleep(2.0)
         one.stop()

@@ -35,7 +35,7 @@ LOOK_SECONDS = 0.05
 """Between two looks at who should own the tablets known."""
 MAP_SECONDS = 5.0
 """Between two looks at which tablets there are, longer when there are many; one that somebody asks for is met at once."""
-PAUSES = (0.1, 5.0)
+PAUSES = (0.2, 1.0)
 """Seconds after a tablet was lost, or could not be taken over: at first, and at most."""
 CALM_SECONDS = 10.0
 """A tablet owned for so long was taken over well."""
