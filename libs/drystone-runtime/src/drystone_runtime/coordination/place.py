@@ -9,7 +9,6 @@ Invariants
 """
 
 import logging
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,8 @@ from drystone_runtime.config_cell import EtcdSettings, NodeSettings
 from drystone_runtime.coordination.cache import CoordinatorCache
 from drystone_runtime.coordination.etcd import connect
 from drystone_runtime.coordination.registration import Registration
+from drystone_runtime.disks import RealDisk
+from drystone_runtime.documents import write_document
 
 log = logging.getLogger(__name__)
 _CLAIM = re.compile(r"[0-9a-f]{32}")
@@ -151,24 +152,9 @@ def claim_of(state: str, entropy: Entropy) -> str:
                 raise Refused(ErrorCode.INVALID_REQUEST, f"{path} is damaged: remove it while no process uses {state}")
             return found
         made = entropy.token(16).hex()
-        _keep(path, f"{made}\n")
+        write_document(RealDisk(str(path.parent.absolute())), CLAIM_NAME, f"{made}\n".encode())
         return made
     except OSError as error:
         raise Refused(
             ErrorCode.INVALID_REQUEST, f"node.state: {error.filename}: {error.strerror}: give a directory of its own"
         ) from error
-
-
-def _keep(path: Path, content: str) -> None:
-    """Whole or not at all, durably."""
-    temporary = path.with_name(f"{path.name}.new")
-    with open(temporary, "w") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
