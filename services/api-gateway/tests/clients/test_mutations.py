@@ -114,3 +114,14 @@ async def test_what_nobody_waits_for_any_more_is_not_sent_again(owners: Owners) 
     owners.ring[LEFT] = "one"
     await asyncio.sleep(0.2)
     assert owners.decided == []
+
+
+async def test_when_the_gateway_stops_those_that_wait_hear_so(owners: Owners) -> None:
+    """Also those that nobody owned just then."""
+    owners.ring[LEFT] = None
+    waiting = [owners.delete(b"a%d" % number) for number in range(3)]
+    await asyncio.sleep(0.05)
+    await owners.background.stop()
+    async with asyncio.timeout(1):
+        for answer in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(answer, Unavailable)

@@ -13,6 +13,7 @@ States  sent --decided--> answered;  --redirect--> sent elsewhere;  --undecided-
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class Mutations:
         self._settings = settings or MutationSettings()
         self._routes = Routes()
         self._lines: dict[str, Coalescer[Mutation, Outcome]] = {}
-        self._later: list[_Item] = []
+        self._later: deque[_Item] = deque()
         self._resending = False
         self.repeated = 0
         """Mutations sent again."""
@@ -157,15 +158,17 @@ class Mutations:
             while self._later:
                 await self._clock.sleep(self._entropy.uniform(pause / 2, pause))
                 pause = min(pause * 2, most)
-                waiting, self._later = self._later, []
-                for item in waiting:
+                for _ in range(len(self._later)):
+                    item = self._later[0]
                     if not item.future.done():
                         self.repeated += 1
                         item.redirects = 0
                         item.context.run(self._send, item)
+                    self._later.popleft()
         finally:
             self._resending = False
-            for item in self._later:  # only when we end
+            while self._later:  # only when we end: nobody waits for ever
+                item = self._later.popleft()
                 if not item.future.done():
                     item.future.set_exception(Unavailable("the gateway stops"))
 
