@@ -51,8 +51,7 @@ class CellServices:
 
     def owner(self) -> str | None:
         """The metadata process that should own the first tablet, which knows all buckets, now."""
-        found = self.ring.owner(FIRST_TABLET)
-        return found.node if found is not None else None
+        return self.ring.name(FIRST_TABLET)
 
     async def follow(self, metadata: Dependency, storage: Dependency) -> None:
         """Ready while there is a service of each kind."""
@@ -96,16 +95,12 @@ async def cell_services(process: Process) -> CellServices:
 
     places = VolumePlaces(cache=place.cache, locate=locate, clock=clock, background=background)
 
-    def owner(tablet: bytes) -> str | None:
-        found = ring.owner(tablet)
-        return found.node if found is not None else None
-
     services = CellServices(
         place=place,
         ring=ring,
         metadata=CellMetadata(
             nodes=lambda: [one.client.metadata for one in metadata_nodes.nodes(draining=True) if one.client.metadata],
-            owner=owner,
+            owner=ring.name,
             clock=clock,
             entropy=process.entropy,
             background=background,

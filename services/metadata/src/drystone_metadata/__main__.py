@@ -80,7 +80,7 @@ async def start_in_cell(process: Process) -> Started:
     def owns(tablet: TabletId) -> bool:
         return metadata.tablets.owns(tablet)
 
-    standing = Standing(name=place.name, ring=partial(_owner, ring), registered=lambda: place.registered, owns=owns)
+    standing = Standing(name=place.name, ring=ring.name, registered=lambda: place.registered, owns=owns)
     metadata = OwnedMetadata(
         storage=store.storage,
         name=place.name,
@@ -127,11 +127,6 @@ async def _follow(storage: TabletStorage, cassandra: Dependency, clock: Clock) -
         except DrystoneError as error:
             cassandra.down(error.message or error.code.value)
         await clock.sleep(LOOK_SECONDS)
-
-
-def _owner(ring: OwnerRing, tablet: TabletId) -> str | None:
-    found = ring.owner(tablet)
-    return found.node if found is not None else None
 
 
 async def start_alone(given: argparse.Namespace, process: Process) -> Started:

@@ -135,6 +135,11 @@ class OwnerRing:
         name = self._ring.owner(tablet)
         return self._nodes[name] if name is not None else None
 
+    def name(self, tablet: bytes) -> str | None:
+        """The name of the node that should own it."""
+        self._refresh()
+        return self._ring.owner(tablet)
+
     @property
     def members(self) -> tuple[str, ...]:
         """Names of the nodes in the ring."""
