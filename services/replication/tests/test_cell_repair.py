@@ -21,7 +21,7 @@ FAST = RepairSettings(every=0.3, refresh=0.5, first_pause=0.5, bytes_per_second=
 
 @pytest.fixture
 async def cell(tmp_path: Path) -> AsyncIterator[CellOfNodes]:
-    found = CellOfNodes(tmp_path, ttl=5.0, lost_after=6.0)
+    found = CellOfNodes(tmp_path, lost_after=6.0)
     await found.open(8)
     await found.all_known()
     yield found
@@ -109,7 +109,7 @@ async def test_two_lost_nodes_are_rebuilt_on_others_while_writes_go_on(
 
 async def test_a_node_that_comes_back_before_it_is_lost_costs_no_rebuild(tmp_path: Path) -> None:
     """While it is away repair says that slots wait; afterwards that nothing does."""
-    cell = CellOfNodes(tmp_path, ttl=5.0, lost_after=60.0)
+    cell = CellOfNodes(tmp_path, lost_after=60.0)
     await cell.open(7)
     await cell.all_known()
     for name in cell.nodes:

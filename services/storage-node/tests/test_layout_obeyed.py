@@ -23,7 +23,7 @@ VOLUMES = 6
 
 @pytest.fixture
 async def cell(tmp_path: Path) -> AsyncIterator[CellOfNodes]:
-    found = CellOfNodes(tmp_path, racks=RACKS, ttl=15.0)
+    found = CellOfNodes(tmp_path, racks=RACKS)
     await found.open(8)
     await found.all_known()
     yield found

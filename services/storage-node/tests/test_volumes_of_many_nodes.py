@@ -22,7 +22,7 @@ RATE = 1 << 50
 
 @pytest.fixture
 async def cell(tmp_path: Path) -> AsyncIterator[CellOfNodes]:
-    found = CellOfNodes(tmp_path, ttl=6.0)
+    found = CellOfNodes(tmp_path)
     await found.open(7)
     await found.all_known()
     yield found

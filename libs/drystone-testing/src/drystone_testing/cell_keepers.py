@@ -9,7 +9,6 @@ import grpc
 from drystone_core.coordination import Coordinator, Session
 from drystone_core.formats.coordination import LeaderDocument
 from drystone_core.upkeep import UpkeepNode
-from drystone_runtime.clock import SystemClock
 from drystone_runtime.coordination.cell_upkeep import CellUpkeep
 from drystone_runtime.coordination.election import Leadership, campaign
 from drystone_runtime.coordination.embedded import EmbeddedCoordinator
@@ -63,7 +62,7 @@ class Keeper:
 
 async def keeper(cell: CellOfNodes, election: str, name: str = "keeper") -> Keeper:
     """Leads when this returns."""
-    clock, line = SystemClock(), CutStore(cell.store)
+    clock, line = cell.clock, CutStore(cell.store)
     coordinator = EmbeddedCoordinator(store=line, clock=clock)
     session = await coordinator.open_session(ttl=TTL)
     leadership = await campaign(

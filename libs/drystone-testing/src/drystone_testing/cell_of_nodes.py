@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Storage nodes of one cell in one process: real disks, real gRPC on unix sockets, one coordinator.
+"""Storage nodes of one cell in one process: real disks, real gRPC on unix sockets, one coordinator, one clock that waits for them.
 
 Each node has lanes, tasks and a line to the coordinator of its own; `cut_off` leaves it running without the others.
 """
@@ -7,7 +7,7 @@ Each node has lanes, tasks and a line to the coordinator of its own; `cut_off` l
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drystone_core.coordination import Coordinator
@@ -18,7 +18,6 @@ from drystone_core.services import BlobHeader, SmallBlob
 from drystone_datapath.append import AppendSettings
 from drystone_datapath.volume import DiskState, VolumeState
 from drystone_runtime.background import Background
-from drystone_runtime.clock import SystemClock
 from drystone_runtime.coordination.embedded import EmbeddedCoordinator, KeyspaceStore
 from drystone_runtime.rpc.channel import open_channel
 from drystone_runtime.rpc.server import RpcServer, RpcServerSettings
@@ -30,6 +29,7 @@ from drystone_storage.rpc.upkeep import upkeep_service
 from drystone_storage.settings import StorageSettings, WatchSettings
 from drystone_storage.world import real_world
 from drystone_testing.coordinator_rigs import CutStore
+from drystone_testing.sim_world import PatientClock
 
 CELL = ClusterId("c" * 32)
 TTL = 2.0
@@ -60,19 +60,24 @@ class CellOfNodes:
     lost_after: float = 3.0
     """Seconds after which a node that is away is taken for lost."""
     nodes: dict[str, Member] = field(default_factory=dict)
-    store: KeyspaceStore = field(default_factory=lambda: KeyspaceStore(clock=SystemClock()))
+    clock: PatientClock = field(default_factory=PatientClock)
+    store: KeyspaceStore = field(init=False)
     rng: random.Random = field(default_factory=lambda: random.Random(11))
     model: list[tuple[BlobRef, bytes]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.store = KeyspaceStore(clock=self.clock)
+
     async def open(self, count: int) -> None:
         """The coordinator and `count` nodes that all know each other's disks."""
+        self.clock.start()
         await self.store.open()
         for index in range(count):
             await self.start(f"n{index}")
 
     async def start(self, name: str, *, disks: int = 0) -> CellMember:
         """A node on its disks; comes back under the same name after `stop`. `disks`: so many, new ones taken in."""
-        world = real_world()
+        world = replace(real_world(), clock=self.clock, background=Background(clock=self.clock))
         line = CutStore(self.store)
         coordinator = EmbeddedCoordinator(store=line, clock=world.clock)
         member = CellMember(
@@ -135,6 +140,7 @@ class CellOfNodes:
         for name in list(self.nodes):
             await self.stop(name)
         await self.store.close()
+        self.clock.stop()
 
     def blob(self, size: int) -> SmallBlob:
         """A blob of that size."""
@@ -155,7 +161,7 @@ class CellOfNodes:
                 found = b"".join([bytes(chunk.data) async for chunk in each.member.node.read([ref], 0, len(body))])
                 assert found == body, f"{name} reads other bytes"
 
-    async def until(self, true: Callable[[], object], *, seconds: float = 30.0) -> None:
+    async def until(self, true: Callable[[], object], *, seconds: float = 120.0) -> None:
         """Wait for a state."""
         async with asyncio.timeout(seconds):
             while not true():
@@ -175,7 +181,7 @@ class CellOfNodes:
     async def closed_at(self, name: str, volume_id: VolumeId) -> None:
         """The node knows the volume, and that it is closed."""
         node = self.nodes[name].member.node
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(120.0):
             while (volume := node.registry.get(volume_id)) is None or volume.state is not VolumeState.CLOSED:
                 await asyncio.sleep(0.05)
 

@@ -5,6 +5,7 @@ LeapingClock    a sleep moves time: nothing ever waits
 ManualClock     the test moves time by `now`; who sleeps waits until it has
 SteppedClock    the test moves time by `now_us`; who sleeps lets others run and goes on
 RunningClock    real time, and on top of it what simulated disks took
+PatientClock    real time, as far as the event loop keeps up with it
 SkewedClock     any of them, with another time of day
 """
 
@@ -93,6 +94,42 @@ class RunningClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class PatientClock:
+    """Real time, which stands still while the event loop stalls: on a busy machine no lease ends before its holder got its turn."""
+
+    TICK, MOST = 0.01, 0.05
+    """Seconds between two looks, and how far one look moves time."""
+
+    def __init__(self) -> None:
+        self._now = self._looked = time.monotonic()
+        self._next: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Time runs from now on."""
+        self._looked = time.monotonic()
+        self._tick()
+
+    def stop(self) -> None:
+        """Time stands still."""
+        if self._next is not None:
+            self._next.cancel()
+
+    def wall_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def _tick(self) -> None:
+        looked = time.monotonic()
+        self._now += min(looked - self._looked, self.MOST)
+        self._looked = looked
+        self._next = asyncio.get_running_loop().call_later(self.TICK, self._tick)
 
 
 class SkewedClock:
