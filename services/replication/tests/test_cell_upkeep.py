@@ -118,7 +118,7 @@ async def test_every_closed_volume_is_scrubbed_once_wherever_it_was_made(cell: C
 
 async def freed_whole(upkeep: CellUpkeep, volume_id: VolumeId) -> int:
     """Bytes freed of all its stripes, by walks again while a node still takes a slot for away, as the reclaimer does."""
-    async with asyncio.timeout(30.0):
+    async with asyncio.timeout(120.0):
         while True:
             await upkeep.closed_volumes()
             names = await upkeep.volume_names(volume_id)

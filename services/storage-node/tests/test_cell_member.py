@@ -11,7 +11,7 @@ from drystone_core.errors import DrystoneError
 from drystone_core.formats.coordination import VOLUMES
 from drystone_core.ids import ClusterId, VolumeId
 from drystone_core.profiles import Profile
-from drystone_datapath.volume import DiskState, VolumeState
+from drystone_datapath.volume import VolumeState
 from drystone_storage.disks.assemble import DisksRefused
 from drystone_testing.cell_of_nodes import CellOfNodes
 
@@ -24,27 +24,6 @@ async def cell(tmp_path: Path) -> AsyncIterator[CellOfNodes]:
     await found.close()
 
 
-async def until(true: object, *, seconds: float = 30.0) -> None:
-    """Wait for a state."""
-    assert callable(true)
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.05)
-
-
-async def all_known(cell: CellOfNodes) -> None:
-    """Every node sees every disk in service."""
-    count = len(cell.nodes) * cell.disks_each
-
-    def known() -> bool:
-        return all(
-            sum(watched.unit.state is DiskState.HEALTHY for watched in each.member.node.watch.disks) >= count
-            for each in cell.nodes.values()
-        )
-
-    await until(known)
-
-
 def claims(cell: CellOfNodes) -> set[VolumeId]:
     """Open volumes in the coordinator."""
     return {VolumeId(int(d.key.removeprefix(VOLUMES), 16)) for d in cell.store._keyspace.snapshot(VOLUMES).documents}
@@ -52,7 +31,7 @@ def claims(cell: CellOfNodes) -> set[VolumeId]:
 
 async def test_every_node_reads_what_every_other_wrote(cell: CellOfNodes) -> None:
     """Blobs appended at all six nodes, each volume over all of them, are read at each."""
-    await all_known(cell)
+    await cell.all_known()
     for name in cell.nodes:
         for size in (1, 4096, 100_000):
             await cell.put(name, size)
@@ -66,24 +45,24 @@ async def test_every_node_reads_what_every_other_wrote(cell: CellOfNodes) -> Non
 
 async def test_a_node_that_stops_leaves_nothing_claimed(cell: CellOfNodes) -> None:
     """Its volumes are closed with flags, its claims gone; the others read on with its disk away, it too when it is back."""
-    await all_known(cell)
+    await cell.all_known()
     mine = (await cell.put("n0", 5000)).extents[0].volume
     await cell.put("n1", 5000)
     await cell.stop("n0")
-    await until(lambda: mine not in claims(cell))
+    await cell.until(lambda: mine not in claims(cell))
     await cell.agree()
     await cell.start("n0")
-    await all_known(cell)
+    await cell.all_known()
     await cell.agree()
 
 
 async def test_volumes_of_a_node_that_is_gone_are_closed_by_others(cell: CellOfNodes) -> None:
     """Its registration ends: one of the others closes its volume; when it goes on, no slot takes its append."""
-    await all_known(cell)
+    await cell.all_known()
     mine = (await cell.put("n2", 3000)).extents[0].volume
     await cell.put("n3", 3000)
     ghost = await cell.cut_off("n2")
-    await until(lambda: mine not in claims(cell))
+    await cell.until(lambda: mine not in claims(cell))
     with pytest.raises(DrystoneError):  # its volume is closed, and it can claim no other
         async with asyncio.timeout(20):
             await ghost.member.node.append(cell.blob(3000))
@@ -93,7 +72,7 @@ async def test_volumes_of_a_node_that_is_gone_are_closed_by_others(cell: CellOfN
 
 async def test_writes_go_on_without_two_nodes(cell: CellOfNodes) -> None:
     """Two of six are gone: volumes are narrower, nothing acknowledged is lost, everything is read."""
-    await all_known(cell)
+    await cell.all_known()
     for name in cell.nodes:
         await cell.put(name, 20_000)
     await cell.stop("n4")
@@ -107,12 +86,12 @@ async def test_writes_go_on_without_two_nodes(cell: CellOfNodes) -> None:
 
 async def test_a_volume_in_use_is_not_closed_by_a_node_that_starts(cell: CellOfNodes) -> None:
     """A node that comes back finds open volumes of others and leaves them alone."""
-    await all_known(cell)
+    await cell.all_known()
     await cell.stop("n5")
     await cell.put("n0", 2000)
     (before,) = [v for v in cell.nodes["n0"].member.node.registry.volumes() if v.state is VolumeState.OPEN]
     await cell.start("n5")
-    await all_known(cell)
+    await cell.all_known()
     await cell.put("n0", 2000)
     (after,) = [v for v in cell.nodes["n0"].member.node.registry.volumes() if v.state is VolumeState.OPEN]
     assert after.volume_id == before.volume_id
@@ -121,7 +100,7 @@ async def test_a_volume_in_use_is_not_closed_by_a_node_that_starts(cell: CellOfN
 
 async def test_new_volumes_use_nodes_and_disks_that_were_added(cell: CellOfNodes) -> None:
     """A seventh node, and a second disk of the first one: while the cell serves, without anybody being told."""
-    await all_known(cell)
+    await cell.all_known()
     before = {disk_id for each in cell.nodes.values() for disk_id in each.member.local_units()}
     await cell.put("n1", 1000)
     await cell.start("n6")

@@ -104,6 +104,7 @@ class PatientClock:
 
     def __init__(self) -> None:
         self._now = self._looked = time.monotonic()
+        self._wall_us = time.time_ns() // 1000 - int(self._now * 1e6)
         self._next: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -117,7 +118,7 @@ class PatientClock:
             self._next.cancel()
 
     def wall_us(self) -> int:
-        return time.time_ns() // 1000
+        return self._wall_us + int(self._now * 1e6)
 
     def monotonic(self) -> float:
         return self._now

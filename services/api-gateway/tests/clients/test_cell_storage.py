@@ -72,7 +72,7 @@ class Gateway:
 async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     cell = CellOfNodes(tmp_path, profile=Profile(2, 1), disks_each=1)
     await cell.open(3)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not all(
             sum(w.unit.state is DiskState.HEALTHY for w in each.member.node.watch.disks) == 3
             for each in cell.nodes.values()

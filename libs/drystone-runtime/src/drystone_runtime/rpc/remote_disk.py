@@ -21,10 +21,15 @@ from drystone.storage.v1 import disks_pb2 as pb
 from drystone.storage.v1 import disks_pb2_grpc
 from drystone_core.ids import DiskId
 from drystone_core.ports import Buffer
+from drystone_runtime.rpc.bulk import Bulk, BulkMethods
 from drystone_runtime.rpc.channel import blocking_channel
 
 CALL_BYTES = 32 << 20
 """Bytes one call carries at most."""
+BULK = BulkMethods(
+    pb.DESCRIPTOR.services_by_name["DiskService"], requests={"Write": "bytes"}, answers={"Read": "bytes"}
+)
+"""Of the DiskService."""
 
 
 class BlockingChannel(Protocol):
@@ -53,7 +58,7 @@ class Peer:
         """It is reached there from now on; calls under way end as they will."""
         old, self._channel = self._channel, self._dial(endpoint)
         self.endpoint = endpoint
-        self.stub = disks_pb2_grpc.DiskServiceStub(self._channel)
+        self.stub = BULK.at_client(disks_pb2_grpc.DiskServiceStub(self._channel), self._channel)
         if old is not None:
             old.close()
 
@@ -84,14 +89,12 @@ class RemoteFile:
         return len(found)
 
     def _write(self, buffers: Sequence[Buffer], offset: int, durable: bool, at: int, length: int) -> bytes:
-        data = b"".join(buffers)
-        if len(data) > CALL_BYTES:
+        if sum(map(len, buffers)) > CALL_BYTES:
             raise OSError(errno.EMSGSIZE, f"at most {CALL_BYTES} bytes are written at once", self._name)
 
-        def request(handle: int) -> pb.WriteRequest:
-            return pb.WriteRequest(
-                handle=handle, offset=offset, durable=durable, read_at=at, read_length=length, bytes=data
-            )
+        def request(handle: int) -> Bulk[pb.WriteRequest]:
+            message = pb.WriteRequest(handle=handle, offset=offset, durable=durable, read_at=at, read_length=length)
+            return Bulk(message, buffers)
 
         answer: pb.WriteResponse = self._call("Write", request)
         return answer.bytes
@@ -104,8 +107,9 @@ class RemoteFile:
         index = 0
         while done < wanted:
             size = min(CALL_BYTES, wanted - done)
-            answer: pb.ReadAtResponse = self._call("Read", _reading(offset + done, size))
-            part = memoryview(answer.bytes)
+            answer: Bulk[pb.ReadAtResponse] = self._call("Read", _reading(offset + done, size))
+            part = memoryview(answer.payload[0])
+            short = len(part) < size
             while part:
                 room = buffers[index][at : at + len(part)]
                 room[:] = part[: len(room)]
@@ -113,7 +117,7 @@ class RemoteFile:
                 done, at = done + len(room), at + len(room)
                 if at == len(buffers[index]):
                     index, at = index + 1, 0
-            if len(answer.bytes) < size:
+            if short:
                 break
         return done
 
@@ -201,8 +205,9 @@ class RemoteDisk:
         timeout = self._timeout if method in ("Read", "GetSize", "GetSpace") else self._write_timeout
         with _as_os_errors(self.root):
             answer = getattr(self.peer.stub, method)(request, timeout=timeout)
-        if answer.error.number:
-            raise OSError(answer.error.number, answer.error.text, self.root)
+        error = (answer.message if isinstance(answer, Bulk) else answer).error
+        if error.number:
+            raise OSError(error.number, error.text, self.root)
         return answer
 
     def forget(self, handle: int) -> None:

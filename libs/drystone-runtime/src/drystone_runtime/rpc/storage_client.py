@@ -17,6 +17,7 @@ from drystone_core.ports import Buffer
 from drystone_core.services import BlobHeader, ReadChunk, SmallBlob
 from drystone_runtime.background import Background
 from drystone_runtime.rpc.blob_messages import blob_messages, blob_value, striped_value
+from drystone_runtime.rpc.bulk import Bulk, BulkMethods
 from drystone_runtime.rpc.channel import stream, unary_again
 from drystone_runtime.rpc.coalesce import Coalescer
 from drystone_runtime.rpc.retry import Retries
@@ -26,6 +27,10 @@ SHORT_BYTES = 256 * 1024
 """Bytes of a short range at most."""
 SHORT_RANGES = 64
 """In one call."""
+BULK = BulkMethods(
+    pb.DESCRIPTOR.services_by_name["StorageService"], requests={"AppendPiece": "payload"}, answers={"Read": "bytes"}
+)
+"""Of the StorageService."""
 _KINDS = (pb.BLOB_KIND_DATA, pb.BLOB_KIND_MANIFEST, pb.BLOB_KIND_NAME, pb.BLOB_KIND_CHECKPOINT)
 _STATES: Mapping[int, str] = MappingProxyType(
     {
@@ -50,7 +55,7 @@ class RpcStorage:
     ) -> None:
         """`timeout`: seconds a call (a whole read) may take. With `retries` an append is repeated: what it may have left
         behind the first time is never named, and swept; a read is not, because bytes of it may have gone on already."""
-        self._stub = storage_pb2_grpc.StorageServiceStub(channel)
+        self._stub = BULK.at_client(storage_pb2_grpc.StorageServiceStub(channel), channel)
         self._timeout = timeout
         self._shorts: Coalescer[pb.ShortRange, bytes] = Coalescer(
             send=self._read_all, background=background, batch=SHORT_RANGES, flights=1
@@ -86,9 +91,8 @@ class RpcStorage:
             piece_offset=piece_offset,
             trailer=trailer,
             last=last,
-            payload=bytes(payload),
         )
-        answer: pb.AppendPieceResponse = await self._call(self._stub.AppendPiece, request)
+        answer: pb.AppendPieceResponse = await self._call(self._stub.AppendPiece, Bulk(request, (payload,)))
         return striped_value(answer.extent)
 
     def read_short(self, blobs: Sequence[BlobRef], start: int, length: int) -> "asyncio.Future[bytes]":
@@ -99,7 +103,7 @@ class RpcStorage:
         """Verified bytes in order."""
         request = pb.ReadRequest(blobs=blob_messages(blobs), start=start, length=length)
         async for answer in stream(self._stub.Read, request, timeout=self._timeout):
-            yield ReadChunk(memoryview(answer.bytes), _nothing)
+            yield ReadChunk(memoryview(answer.payload[0]), _nothing)
 
     async def locate(self, volumes: Sequence[VolumeId]) -> list[tuple[DiskId | None, ...]]:
         """On which disks the volumes lie, as that node knows it."""

@@ -13,7 +13,7 @@ Invariants
 
 import errno
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +27,8 @@ from drystone_core.formats.shard import parse_shard_name
 from drystone_core.ids import DiskId
 from drystone_core.ports import Buffer, Disk, DiskFile, Lane
 from drystone_datapath.volume import DiskUnit
-from drystone_runtime.rpc.remote_disk import CALL_BYTES
+from drystone_runtime.rpc.bulk import Bulk
+from drystone_runtime.rpc.remote_disk import BULK, CALL_BYTES
 from drystone_runtime.rpc.server import RpcService
 from drystone_storage.volumes.shard_files import VOLUMES, place_shard
 from drystone_storage.world import World
@@ -50,7 +51,8 @@ def disk_service(world: World, units: Callable[[], Mapping[DiskId, DiskUnit]]) -
     """What an RpcServer registers; `units` tells the local disks at hand now."""
     servicer = _Servicer(world, units)
     return RpcService(
-        name=SERVICE, register=lambda server: disks_pb2_grpc.add_DiskServiceServicer_to_server(servicer, server)
+        name=SERVICE,
+        register=lambda server: disks_pb2_grpc.add_DiskServiceServicer_to_server(servicer, BULK.at_server(server)),
     )
 
 
@@ -74,15 +76,22 @@ class _Servicer(disks_pb2_grpc.DiskServiceServicer):
         self._held.pop(request.handle, None)
         return pb.CloseResponse()
 
-    async def Read(self, request: pb.ReadAtRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.ReadAtResponse:
+    async def Read(
+        self, request: pb.ReadAtRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Bulk[pb.ReadAtResponse]:
         _bounded(request.length)
         found = await self._on(request.handle, partial(_read, request.offset, request.length), context)
-        return pb.ReadAtResponse(error=found) if isinstance(found, pb.DiskError) else pb.ReadAtResponse(bytes=found)
+        if isinstance(found, pb.DiskError):
+            return Bulk(pb.ReadAtResponse(error=found), ())
+        return Bulk(pb.ReadAtResponse(), (found,))
 
-    async def Write(self, request: pb.WriteRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.WriteResponse:
-        _bounded(len(request.bytes))
+    async def Write(
+        self, asked: Bulk[pb.WriteRequest], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.WriteResponse:
+        request, payload = asked
+        _bounded(sum(map(len, payload)))
         _bounded(request.read_length)
-        found = await self._on(request.handle, partial(_write, request), context)
+        found = await self._on(request.handle, partial(_write, request, payload), context)
         return pb.WriteResponse(error=found) if isinstance(found, pb.DiskError) else pb.WriteResponse(bytes=found)
 
     async def Sync(self, request: pb.SyncRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.SyncResponse:
@@ -167,17 +176,17 @@ class _Servicer(disks_pb2_grpc.DiskServiceServicer):
 def _read(offset: int, length: int, file: DiskFile) -> Buffer:
     space = bytearray(length)
     got = file.preadv((memoryview(space),), offset)
-    return bytes(memoryview(space)[:got])
+    return memoryview(space)[:got]
 
 
-def _write(request: pb.WriteRequest, file: DiskFile) -> bytes:
+def _write(request: pb.WriteRequest, payload: Sequence[Buffer], file: DiskFile) -> bytes:
     if not request.read_length:
-        file.pwritev([request.bytes], request.offset, durable=request.durable)
+        file.pwritev(payload, request.offset, durable=request.durable)
         return b""
     space = bytearray(request.read_length)
     if request.durable:
-        return bytes(space[: file.write_then_read([request.bytes], request.offset, memoryview(space), request.read_at)])
-    file.pwritev([request.bytes], request.offset, durable=False)
+        return bytes(space[: file.write_then_read(payload, request.offset, memoryview(space), request.read_at)])
+    file.pwritev(payload, request.offset, durable=False)
     return bytes(space[: file.preadv((memoryview(space),), request.read_at)])
 
 

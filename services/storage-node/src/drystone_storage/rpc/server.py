@@ -16,9 +16,10 @@ from drystone_core.extents import PACK_LIMIT, PIECE_LIMIT, BlobRef
 from drystone_core.ids import BlobId, BucketId, Key, Uid, VolumeId
 from drystone_core.services import BlobHeader, SmallBlob, StorageNodeService
 from drystone_runtime.rpc.blob_messages import blob_message, blob_values, striped_message
+from drystone_runtime.rpc.bulk import Bulk
 from drystone_runtime.rpc.server import RpcService
 from drystone_runtime.rpc.status import to_detail
-from drystone_runtime.rpc.storage_client import SHORT_BYTES, SHORT_RANGES
+from drystone_runtime.rpc.storage_client import BULK, SHORT_BYTES, SHORT_RANGES
 
 SERVICE = "drystone.storage.v1.StorageService"
 VOLUMES = 256
@@ -45,7 +46,7 @@ def storage_service(storage: StorageNodeService, status: Callable[[], Awaitable[
     servicer = _Servicer(storage, status)
     return RpcService(
         name=SERVICE,
-        register=lambda server: storage_pb2_grpc.add_StorageServiceServicer_to_server(servicer, server),
+        register=lambda server: storage_pb2_grpc.add_StorageServiceServicer_to_server(servicer, BULK.at_server(server)),
     )
 
 
@@ -73,15 +74,16 @@ class _Servicer(storage_pb2_grpc.StorageServiceServicer):
         return await self._storage.append(_blob(item))
 
     async def AppendPiece(
-        self, request: pb.AppendPieceRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, asked: Bulk[pb.AppendPieceRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.AppendPieceResponse:
-        if len(request.payload) > PIECE_LIMIT:
+        request, (payload,) = asked
+        if len(payload) > PIECE_LIMIT:
             raise Refused(ErrorCode.ENTITY_TOO_LARGE, f"a piece has at most {PIECE_LIMIT} bytes")
         extent = await self._storage.append_piece(
             _header(request),
             blob_id=BlobId(request.blob_id),
             piece_offset=request.piece_offset,
-            payload=request.payload,
+            payload=payload,
             trailer=request.trailer,
             last=request.last,
         )
@@ -115,13 +117,12 @@ class _Servicer(storage_pb2_grpc.StorageServiceServicer):
 
     async def Read(
         self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[pb.ReadResponse]:
+    ) -> AsyncIterator[Bulk[pb.ReadResponse]]:
         async for chunk in self._storage.read(blob_values(request.blobs), request.start, request.length):
             try:
-                answer = pb.ReadResponse(bytes=bytes(chunk.data))
+                yield Bulk(pb.ReadResponse(), (chunk.data,))
             finally:
                 chunk.release()
-            yield answer
 
     async def LocateVolumes(
         self, request: pb.LocateVolumesRequest, context: grpc.aio.ServicerContext[Any, Any]
