@@ -59,7 +59,7 @@ async def test_a_disk_that_failed_is_avoided_and_the_pause_doubles() -> None:
         bench.clock.now += 11
         await bench.node.watch.look()
         assert watched.unit.state is DiskState.HEALTHY
-        await bench.node.leave_volume(bench.node._packs.current.volume)  # type: ignore[union-attr]
+        await bench.node.leave_volume(bench.node._chains.of("").packs.current.volume)  # type: ignore[union-attr]
         await bench.put()
         assert label in current_disks(bench)
     await bench.check_all()
@@ -86,6 +86,6 @@ async def test_a_read_only_volume_folder_keeps_reads_going() -> None:
 
 
 def current_disks(bench: StorageBench) -> set[str]:
-    current = bench.node._packs.current
+    current = bench.node._chains.of("").packs.current
     assert current is not None
     return {slot.unit.label for slot in current.volume.slots if slot}

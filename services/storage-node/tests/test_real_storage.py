@@ -126,7 +126,7 @@ async def test_a_volume_left_for_lateness_keeps_no_reserve(bench: RealBench, tmp
     bench.settings = replace(bench.settings, append=append, watch=replace(bench.settings.watch, hung=60.0))
     await bench.start()
     await bench.put(4000)
-    broken = bench.node._packs.current
+    broken = bench.node._chains.of("").packs.current
     assert broken is not None and broken.volume.slots[2] is not None
     late = broken.volume.slots[2].unit
     hold = threading.Event()

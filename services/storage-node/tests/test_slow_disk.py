@@ -43,7 +43,7 @@ def watched(bench: StorageBench, label: str) -> Watched:
 
 def placed_on(bench: StorageBench) -> set[str]:
     """Disks of the volumes now appended to."""
-    chains = [chain.current for chain in (bench.node._packs, bench.node._pieces)]
+    chains = [chain.current for chain in (bench.node._chains.of("").packs, bench.node._chains.of("").pieces)]
     return {slot.unit.label for current in chains if current is not None for slot in current.volume.slots if slot}
 
 
@@ -97,7 +97,7 @@ async def test_the_lateness_cap_counts_it(start: Callable) -> None:
     bench = await start()
     slow_down(bench, 2)
     await put_until_left(bench, "/d2")
-    assert len(bench.node._packs._cap._when) == 1
+    assert len(bench.node._chains.of("").packs._cap._when) == 1
 
 
 async def test_where_nothing_can_stand_in_the_slow_disk_is_written_to(start: Callable) -> None:
@@ -114,7 +114,7 @@ async def test_where_nothing_can_stand_in_the_slow_disk_is_written_to(start: Cal
         await bench.put(100_000)
     assert len(bench.node.registry) > volumes
     assert placed_on(bench) == {"/d0", "/d1"}
-    assert not bench.node._packs._cap._when
+    assert not bench.node._chains.of("").packs._cap._when
     await bench.check_all()
 
 
@@ -165,7 +165,7 @@ async def test_a_disk_that_is_quick_again_is_used_again(start: Callable) -> None
     await bench.advance(bench.settings.watch.late_backoff + 1)
     await bench.node.watch.look()
     assert watched(bench, "/d1").unit.state is DiskState.HEALTHY
-    await bench.node.leave_volume(bench.node._packs.current.volume)  # type: ignore[union-attr]
+    await bench.node.leave_volume(bench.node._chains.of("").packs.current.volume)  # type: ignore[union-attr]
     for _ in range(60):
         await bench.put()
     assert "/d1" in placed_on(bench)
@@ -184,7 +184,7 @@ async def test_a_disk_that_stays_slow_is_left_for_twice_as_long_each_time(start:
         await bench.advance(pause + 1)
         await bench.node.watch.look()
         assert disk.unit.state is DiskState.HEALTHY
-        await bench.node.leave_volume(bench.node._packs.current.volume)  # type: ignore[union-attr]
+        await bench.node.leave_volume(bench.node._chains.of("").packs.current.volume)  # type: ignore[union-attr]
         await bench.put()
         assert "/d1" in placed_on(bench)
     await bench.check_all()
@@ -204,7 +204,7 @@ async def test_a_slow_disk_is_rebuilt_on_only_when_no_other_can_be(start: Callab
     """H5: a wound is worse than a slow disk; a disk that failed is another matter."""
     bench = await start(7)
     await bench.put()
-    volume = bench.node._packs.current.volume  # type: ignore[union-attr]
+    volume = bench.node._chains.of("").packs.current.volume  # type: ignore[union-attr]
     await bench.node.leave_volume(volume)
     outside = next(each for each in bench.node.watch.disks if all(s.unit is not each.unit for s in volume.slots if s))
     volume.slots[2] = None
@@ -229,5 +229,7 @@ async def test_factor_zero_leaves_no_disk_for_slowness() -> None:
     for _ in range(60):
         await bench.put()
     assert watched(bench, "/d3").unit.state is DiskState.HEALTHY
-    assert bench.node._packs.current is not None and bench.node._packs.current.volume.profile == Profile(4, 2)
+    assert bench.node._chains.of("").packs.current is not None and bench.node._chains.of(
+        ""
+    ).packs.current.volume.profile == Profile(4, 2)
     await bench.background.stop()

@@ -129,7 +129,7 @@ async def test_a_hung_disk_costs_latency(bench: StorageBench) -> None:
     bench.lanes["/d3"].stalled = True
     await bench.put()
     await bench.put_large(MIB)
-    volume = bench.node._packs.current.volume  # type: ignore[union-attr]
+    volume = bench.node._chains.of("").packs.current.volume  # type: ignore[union-attr]
     assert "/d3" not in {slot.unit.label for slot in volume.slots if slot}
     assert volume.profile == Profile(3, 2)
     bench.lanes["/d3"].release()
@@ -148,7 +148,7 @@ async def test_a_full_disk_is_left_and_a_full_store_says_so() -> None:
             refused = error
             break
         await bench.node.watch.look()
-        bench.node._packs.tick()
+        bench.node._chains.of("").packs.tick()
     assert refused is not None and refused.code is ErrorCode.INSUFFICIENT_STORAGE
     await bench.check_all()
     for disk in bench.disks:
@@ -166,7 +166,7 @@ async def test_volumes_follow_one_another_as_they_fill() -> None:
     await bench.start()
     for _ in range(60):
         await bench.put(100_000)
-        bench.node._packs.tick()
+        bench.node._chains.of("").packs.tick()
     await bench.advance(1.0)
     volumes = bench.node.registry.volumes()
     assert len(volumes) >= 5

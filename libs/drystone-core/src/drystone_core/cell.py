@@ -4,6 +4,9 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from drystone_core.profiles import Profile
+from drystone_core.storage_classes import ShortClass, StorageClasses, short_classes
+
 
 class Health(IntEnum):
     """In one word; greater is worse."""
@@ -37,6 +40,8 @@ class DiskStatus:
     total_bytes: int = 0
     """0 when unknown."""
     free_bytes: int = 0
+    disk_class: str = ""
+    """As its identity says; empty when unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +255,8 @@ class CellStatus:
     """The cell's processes; empty when the store is alone."""
     rpc: tuple[RpcMethodStatus, ...] = ()
     """Calls that the answering gateway made to other services since it started."""
+    classes: StorageClasses = StorageClasses()
+    """On which disks the objects of each storage class lie."""
 
     def reasons(self) -> tuple[HealthReason, ...]:
         """Everything that keeps health from OK, worst first."""
@@ -300,9 +307,19 @@ class CellStatus:
                     else "it is replaced by itself; when this stays, see `background` lines of the log",
                 )
             )
+        found += self._class_reasons()
         found += [_clock_reason(process) for process in self.cell if process.clock_fault]
         found += _repair_reasons(self.repair)
         return tuple(sorted(found, key=lambda reason: -reason.severity))
+
+    def _class_reasons(self) -> list[HealthReason]:
+        if not self.node.profile:
+            return []
+        disks = self.node.disks
+        usable = [disk.disk_class for disk in disks if disk.state == "healthy"]
+        every = [disk.disk_class for disk in disks]
+        shorts = short_classes(self.classes, usable, every, Profile.parse(self.node.profile))
+        return [_class_reason(short, ", ".join(self.classes.named(short.disk_class))) for short in shorts]
 
     def health(self) -> Health:
         """The worst of the reasons."""
@@ -315,6 +332,18 @@ def _clock_reason(process: CellProcess) -> HealthReason:
         severity=Health.WARN,
         summary=f"{process.role} {process.name} says: {process.clock_fault.partition(':')[0]}",
         next_step="set the clock that is wrong (NTP); it is compared again by itself",
+    )
+
+
+def _class_reason(short: ShortClass, named: str) -> HealthReason:
+    disks = f"{short.usable} disk{'s' if short.usable != 1 else ''} of class {short.disk_class} can be written"
+    return HealthReason(
+        code="CLASS_SHORT",
+        severity=Health.ERROR if short.refused else Health.WARN,
+        summary=f"{disks}, {short.needed} are needed: writes of {named} are refused"
+        if short.refused
+        else f"{disks}, of {short.wanted}: volumes of {named} are narrower",
+        next_step=f"return or replace disks of class {short.disk_class}, or add some; other classes do not stand in",
     )
 
 

@@ -16,6 +16,7 @@ from drystone_core.errors import ErrorCode, Refused
 from drystone_core.formats.coordination import OWN_SIZE, Layout, LayoutDisk
 from drystone_core.ids import DiskId
 from drystone_core.profiles import Profile
+from drystone_core.storage_classes import ANY_DISK
 
 LEVELS = ("disk", "node", "rack", "zone")
 """What the slots of a volume may be spread over, from the smallest."""
@@ -143,21 +144,22 @@ def slots_at_most(layout: Layout, places: Iterable[DiskPlace], profile: Profile,
     return sum(min(count, max(1, profile.m)) for count in counts.values())
 
 
-def judge(current: Layout, wanted: Layout, places: Sequence[DiskPlace], profile: Profile, configured: str) -> list[str]:
-    """Warnings about the wanted layout; Refused by L2. `configured`: the level of a layout that names none."""
-    level = wanted.level or configured
-    before = slots_at_most(current, places, profile, current.level or configured)
-    after = slots_at_most(wanted, places, profile, level)
+def judge(
+    current: Layout,
+    wanted: Layout,
+    places: Sequence[DiskPlace],
+    profile: Profile,
+    configured: str,
+    disk_classes: Sequence[str] = (),
+) -> list[str]:
+    """Warnings about the wanted layout; Refused by L2. `configured`: the level of a layout that names none.
+
+    `disk_classes`: those that volumes keep to, each judged by itself; none: volumes lie on disks of any class.
+    """
     found = []
-    if after < profile.slots:
-        most = max(1, profile.m)
-        sentence = (
-            f"a new volume of {profile.name} needs {profile.slots} disks that take new data, at most {most} of them in one "
-            f"{level}: there would be {after}"
-        )
-        if after < before:
-            raise _refused(f"{sentence} (now {before}); add disks first, drain fewer, or choose another level")
-        found.append(f"{sentence}, as now: volumes are narrower, or crowd their failure domains, until there are more")
+    for disk_class in disk_classes or (ANY_DISK,):
+        among = [place for place in places if disk_class in (ANY_DISK, place.disk_class)]
+        found += _judged(current, wanted, among, profile, configured, disk_class)
     by_id = {place.disk: place for place in places}
     for each in wanted.disks:
         place = by_id.get(each.disk)
@@ -168,6 +170,25 @@ def judge(current: Layout, wanted: Layout, places: Sequence[DiskPlace], profile:
         elif 0 < each.weight <= place.used:
             found.append(f"disk {each.disk[:8]} holds more than its weight already: it takes nothing new")
     return found
+
+
+def _judged(
+    current: Layout, wanted: Layout, places: Sequence[DiskPlace], profile: Profile, configured: str, disk_class: str
+) -> list[str]:
+    """L2 for the disks of one class."""
+    level = wanted.level or configured
+    before = slots_at_most(current, places, profile, current.level or configured)
+    after = slots_at_most(wanted, places, profile, level)
+    if after >= profile.slots:
+        return []
+    of_class = f" of class {disk_class}" if disk_class != ANY_DISK else ""
+    sentence = (
+        f"a new volume of {profile.name} needs {profile.slots} disks{of_class} that take new data, at most "
+        f"{max(1, profile.m)} of them in one {level}: there would be {after}"
+    )
+    if after < before:
+        raise _refused(f"{sentence} (now {before}); add disks first, drain fewer, or choose another level")
+    return [f"{sentence}, as now: volumes are narrower, or crowd their failure domains, until there are more"]
 
 
 def report(

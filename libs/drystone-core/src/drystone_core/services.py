@@ -119,6 +119,8 @@ class BlobHeader:
     offset: int = 0
     kind: int = 0
     """0 data, 1 manifest, 2 name (a zero-byte object, or a Complete), 3 checkpoint."""
+    disk_class: str = ""
+    """Class of the disks it must lie on; empty = any. Not stored: the disks say it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

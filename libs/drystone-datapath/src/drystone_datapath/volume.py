@@ -16,6 +16,7 @@ from typing import Protocol
 from drystone_core.ids import DiskId, VolumeId
 from drystone_core.ports import Disk, DiskFile, Lane
 from drystone_core.profiles import Profile
+from drystone_core.storage_classes import ANY_DISK, DEFAULT_DISK_CLASS
 
 
 class DiskState(StrEnum):
@@ -38,6 +39,8 @@ class DiskUnit:
     """For people: its directory."""
     vouched: bool = False
     """Another node serves it, and only while it makes sure itself, every second, that it still is this disk."""
+    disk_class: str = DEFAULT_DISK_CLASS
+    """As its identity says."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +78,12 @@ class Volume:
     """Of the next stripe."""
     freed: set[int] = field(default_factory=set)
     """Record offsets of stripes whose payload was punched (from the free map)."""
+
+    @property
+    def disk_class(self) -> str:
+        """The class of its disks, as far as they are known; ANY_DISK when they are of several."""
+        classes = {slot.unit.disk_class for slot in self.slots if slot is not None}
+        return classes.pop() if len(classes) == 1 else ANY_DISK
 
 
 class VolumeMap(Protocol):

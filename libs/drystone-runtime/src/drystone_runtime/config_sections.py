@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from drystone_core.slowness import SlownessSettings
+from drystone_core.storage_classes import StorageClasses, is_disk_class, not_a_disk_class
 from drystone_runtime.addresses import host_port, rpc_address, rpc_target
 from drystone_runtime.config_cell import CassandraSettings, EtcdSettings, NodeSettings
 from drystone_runtime.config_values import (
@@ -21,6 +22,7 @@ from drystone_runtime.config_values import (
     choice,
     duration,
     number,
+    pairs,
     profile,
     setting,
     size,
@@ -72,6 +74,12 @@ class StorageSettings:
     """Disks and volumes."""
 
     profile: str = setting("", profile, "rs-K-M or none; empty = by the number of disks; fixed at first start")
+    disk_classes: tuple[tuple[str, str], ...] = setting(
+        (), pairs, "DIR = class of that disk, e.g. hdd; DIR may be a pattern like /mnt/cold*; others: standard"
+    )
+    classes: tuple[tuple[str, str], ...] = setting(
+        (), pairs, "storage class = class of the disks it lies on; empty = STANDARD alone, on all disks"
+    )
     volume_size: int = setting(8 * GIB, size, "logical bytes after which a volume is closed")
     reserve: int = setting(0, size, "free bytes a disk keeps; 0 = 2 % of it, 64MiB to 4GiB")
     append_deadline: float = setting(2.0, duration, "a slot later than this closes its volume")
@@ -92,9 +100,18 @@ class StorageSettings:
         """When a disk is slow by habit: the same for its volumes and for the metadata on it."""
         return SlownessSettings(factor=self.slow_factor, floor=self.slow_floor)
 
+    def storage_classes(self) -> StorageClasses:
+        """The mapping."""
+        return StorageClasses(self.classes)
+
     def problems(self) -> list[str]:
         """What fits its type and is wrong all the same."""
-        found = []
+        found = [f"storage.classes: {sentence}" for sentence in self.storage_classes().problems()]
+        found += [
+            f"storage.disk_classes: {not_a_disk_class(name)}"
+            for _, name in self.disk_classes
+            if not is_disk_class(name)
+        ]
         if self.volume_size < 64 * MIB:
             found.append("storage.volume_size: at least 64MiB")
         if self.append_deadline < 0.05:
@@ -241,9 +258,14 @@ class Settings:
         """The inverse of `as_mapping(secrets=True)`, also after a trip through JSON."""
         parts = {}
         for name, section in SECTIONS.items():
-            given = {key: tuple(value) if isinstance(value, list) else value for key, value in plain[name].items()}
+            given = {key: _frozen(value) for key, value in plain[name].items()}
             parts[name] = section(**given)
         return cls(**parts)
+
+
+def _frozen(value: Any) -> Any:
+    """Lists, which JSON makes of tuples, as tuples again."""
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 SECTIONS: Mapping[str, Any] = MappingProxyType(

@@ -71,6 +71,23 @@ def texts(value: object) -> tuple[str, ...]:
     raise ValueError(f"{value!r} is not a list of texts")
 
 
+def pairs(value: object) -> tuple[tuple[str, str], ...]:
+    """A table of texts, or one text `KEY=VALUE,KEY=VALUE`; in the order given."""
+    if isinstance(value, str):
+        found = [part.strip().rpartition("=") for part in value.split(",") if part.strip()]
+        given = [(key.strip(), said.strip()) for key, _, said in found]
+    elif isinstance(value, dict) and all(isinstance(said, str) for said in value.values()):
+        given = list(value.items())
+    else:
+        raise ValueError(f'{value!r} is not a table of texts; write {{KEY = "value"}}, or KEY=value,KEY=value')
+    keys = [key for key, _ in given]
+    if not all(key and said for key, said in given):
+        raise ValueError(f"{value!r} has an entry that is not KEY=value")
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ValueError(f"{value!r} names {twice[0]} twice")
+    return tuple(given)
+
+
 def truth(value: object) -> bool:
     """true or false."""
     if isinstance(value, bool):

@@ -91,7 +91,7 @@ class GatewayApp:
                 raise self._refusal(s3.operation)
             if caller.version_two:
                 check_operation_v2(s3.operation)
-            check_acceptable(s3.headers, s3.operation)
+            check_acceptable(s3.headers, s3.operation, self._gateway.settings.classes)
             operation = self._operations.get(s3.operation)
             if operation is None:
                 raise Refused(ErrorCode.NOT_IMPLEMENTED, f"{s3.operation.value} is not implemented.")

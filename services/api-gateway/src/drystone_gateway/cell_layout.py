@@ -8,7 +8,7 @@ Invariants
   Y3  A commit whose outcome is unknown is settled by reading: what stands there as we wrote it was done.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from drystone_core.coordination import ABSENT, Change, Coordinator, Delete, Document, Put, Require, Revision
@@ -50,9 +50,17 @@ class CellLayout:
     """Answers `drystone layout`. Calls raise Refused, Unavailable, Damaged (a document that cannot be read)."""
 
     def __init__(
-        self, *, coordinator: Coordinator, cache: CoordinatorCache, level: str, profile: Callable[[], Awaitable[str]]
+        self,
+        *,
+        coordinator: Coordinator,
+        cache: CoordinatorCache,
+        level: str,
+        profile: Callable[[], Awaitable[str]],
+        disk_classes: Sequence[str] = (),
     ) -> None:
-        """`level`: the configured one. `profile`: the cell's; empty while no storage node says."""
+        """`level`: the configured one. `profile`: the cell's; empty while no storage node says. `disk_classes`: those
+        volumes keep to."""
+        self._disk_classes = disk_classes
         self._coordinator, self._cache = coordinator, cache
         self._level, self._profile = level, profile
 
@@ -119,7 +127,7 @@ class CellLayout:
         )
 
     def _judged(self, wanted: Layout, current: Layout, places: list[DiskPlace], profile: str) -> list[str]:
-        warnings = judge(current, wanted, places, Profile.parse(profile), self._level)
+        warnings = judge(current, wanted, places, Profile.parse(profile), self._level, self._disk_classes)
         draining = {each.disk for each in wanted.disks if each.draining}
         volumes = self._cache.decoded(OpenVolume, VOLUMES)
         count = sum(not draining.isdisjoint(volume.disks) for volume in volumes)

@@ -55,6 +55,7 @@ class CellView:
             cache=services.place.cache,
             level=process.settings.node.level,
             profile=self._profile,
+            disk_classes=process.settings.storage.storage_classes().disk_classes,
         )
         self._links: dict[tuple[str, ServiceKind], Link] = {}
 
@@ -77,6 +78,7 @@ class CellView:
             gateway=self._s3.status(),
             cell=tuple(self._processes()),
             rpc=tuple(self._calls()),
+            classes=self._process.settings.storage.storage_classes(),
         )
 
     async def start_scrub(self, *, anew: bool) -> bool:
@@ -148,7 +150,12 @@ class CellView:
             profile=said[0].profile if said else "",
             disks=tuple(
                 DiskStatus(
-                    disk_id=disk.disk, path=disk.node, state=disk.state, total_bytes=disk.total, free_bytes=disk.free
+                    disk_id=disk.disk,
+                    path=disk.node,
+                    state=disk.state,
+                    total_bytes=disk.total,
+                    free_bytes=disk.free,
+                    disk_class=disk.disk_class,
                 )
                 for disk in sorted(disks, key=lambda disk: (disk.node, disk.disk))
             ),

@@ -49,6 +49,7 @@ class S3Serving:
                 domains=server.domains,
                 presigned_v2=server.presigned_v2,
                 unsigned_needs_tls=server.unsigned_needs_tls,
+                classes=settings.storage.storage_classes(),
             ),
             World(clock=clock, entropy=entropy, hashing=self._hashing),
             Links(

@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 
 from drystone_core.check import check
+from drystone_core.storage_classes import StorageClasses
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -40,6 +41,8 @@ class GatewaySettings:
     """Refuse bodies over plain HTTP that no signature covers (UNSIGNED-PAYLOAD, unsigned trailers)."""
     presigned_v2: bool = True
     """Accept presigned URLs of Signature Version 2 (docs/adr/0302-presigned-version-two.md)."""
+    classes: StorageClasses = StorageClasses()
+    """On which disks the objects of each storage class lie."""
     limits: Limits = field(default_factory=Limits)
     long_put_seconds: float = 3600.0
     """A body received for longer than this has its blobs registered, so that they may still be named (R7)."""

@@ -24,7 +24,10 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
         kind=ServiceKind.STORAGE_NODE,
         port=9200,
         arguments=_arguments,
-        flags={"storage.profile": "rs-K-M for a new node, or none for a single copy"},
+        flags={
+            "storage.profile": "rs-K-M for a new node, or none for a single copy",
+            "storage.disk_classes": "DIR=CLASS,…: classes of disks, e.g. hdd; DIR may be a pattern like '/mnt/cold*'",
+        },
         start=start,
     )
     return run_service(role, arguments, program=program)

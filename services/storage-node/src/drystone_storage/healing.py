@@ -10,6 +10,7 @@ Invariants
   H5  A slot goes to the failure domain that holds fewest of its volume's slots.
   H6  What is rebuilt is told apart by who rebuilds (a word in the temporary name); where it may lie, its disk says at last.
   H7  A slow disk (often it is the rebuilding that makes it slow) is rebuilt on when no other can be: better than a wound.
+  H8  A slot goes to a disk of its volume's class; a volume that lies on several classes has none.
 """
 
 import logging
@@ -196,13 +197,15 @@ class Healer:
         holders = [s.unit.disk_id for s in volume.slots if s is not None]
         holders += self._registry.strays.get(volume.volume_id, ())
         filling = [disk_id for volume_id, disk_id in self._filling if volume_id == volume.volume_id]
+        disk_class = volume.disk_class
         choices = self._watch.choices(size, leave_out=filling, slow_too=slow_too)
         usable = {choice.disk_id for choice in choices if choice.usable}
         if own is not None and own.disk_id in usable:
             return own
         # A slot's old disk that is away counts as a holder: it may come back with its file.
         held = [watched.domain for disk_id in self._keepers(volume, index) if (watched := self._watch.get(disk_id))]
-        disk_id = place_slot(self._watch.choices(size, leave_out=holders + filling, slow_too=slow_too), held)
+        choices = self._watch.choices(size, leave_out=holders + filling, slow_too=slow_too, disk_class=disk_class)
+        disk_id = place_slot(choices, held)
         watched = self._watch.get(disk_id) if disk_id is not None else None
         return watched.unit if watched is not None else None
 

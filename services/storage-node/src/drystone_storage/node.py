@@ -33,6 +33,7 @@ from drystone_storage.freeing import Freer
 from drystone_storage.healing import Healer
 from drystone_storage.scrubbing import Scrubs
 from drystone_storage.settings import StorageSettings
+from drystone_storage.volumes.chains import ClassChains
 from drystone_storage.volumes.claims import SoleNode, VolumeClaims
 from drystone_storage.volumes.open_volumes import LatenessCap, OpenVolumes
 from drystone_storage.volumes.opening import VolumeOpener
@@ -81,9 +82,8 @@ class StorageNode:
             settings=settings.open,
             append=settings.append,
         )
-        cap = LatenessCap(settings.open.late_closings)
-        self._packs = self._chain("packs", cap)
-        self._pieces = self._chain("pieces", cap)
+        self._cap = LatenessCap(settings.open.late_closings)
+        self._chains = ClassChains(make=self._chain, known=self._has_class)
         self._piece_pool = BufferPool(size=PIECE_BYTES, count=settings.piece_buffers)
         self.reader = Reader(
             volumes=self.registry,
@@ -136,6 +136,8 @@ class StorageNode:
             cell=settings.cell,
             add_disks=settings.add_disks,
             create=settings.create,
+            classes=settings.disk_classes,
+            apart=settings.apart,
         )
         for unit in self.store.units:
             self.watch.add(unit)
@@ -166,8 +168,7 @@ class StorageNode:
     async def drain(self) -> None:
         """Take no more blobs; close the open volumes. Reads go on."""
         self._draining = True
-        await self._packs.stop()
-        await self._pieces.stop()
+        await self._chains.stop()
 
     async def stop(self) -> None:
         """Drain, end the background tasks."""
@@ -176,7 +177,8 @@ class StorageNode:
 
     def append(self, blob: SmallBlob) -> Awaitable[BlobRef]:
         """Durable on all k+m slots when it returns. Begins at once, whether awaited yet or not."""
-        appender = self._packs.current
+        chains = self._chains.by_class.get(blob.header.disk_class)
+        appender = chains.packs.current if chains is not None else None
         if appender is not None:
             try:
                 return _Appended(self, blob, appender.append(blob))
@@ -296,6 +298,7 @@ class StorageNode:
                     state=watched.unit.state.value,
                     total_bytes=watched.total,
                     free_bytes=watched.free,
+                    disk_class=watched.unit.disk_class,
                 )
                 for watched in self.watch.disks
             ),
@@ -307,13 +310,13 @@ class StorageNode:
 
     async def leave_volume(self, volume: Volume) -> None:
         """Leave a volume that is open (repair asks: a slot of it is damaged); closed when this returns."""
-        for chain in (self._packs, self._pieces):
-            await chain.leave(volume)
+        await self._chains.leave(volume)
 
     async def _append_slowly(self, blob: SmallBlob) -> BlobRef:
         """Append to whatever volume takes it; Unavailable after `tries` (N3)."""
+        packs = self._chains.of(blob.header.disk_class).packs
         for _ in range(self._settings.open.tries):
-            appender = await self._packs.usable()
+            appender = await packs.usable()
             try:
                 return await appender.append(blob)
             except (VolumeBroken, VolumeUnusable) as error:
@@ -321,23 +324,28 @@ class StorageNode:
         raise Unavailable("no volume took the blob; disks keep failing")
 
     async def _append_piece(self, piece: Piece) -> StripedExtent:
+        pieces = self._chains.of(piece.header.disk_class).pieces
         for _ in range(self._settings.open.tries):
-            self._pieces.tick()
-            appender = await self._pieces.usable()
+            pieces.tick()
+            appender = await pieces.usable()
             try:
                 return await appender.append_piece(piece)
             except (VolumeBroken, VolumeUnusable) as error:
                 log.info("append.piece_again", extra={"reason": str(error)})
         raise Unavailable("no volume took the piece; disks keep failing")
 
-    def _chain(self, name: str, cap: LatenessCap) -> OpenVolumes:
+    def _has_class(self, disk_class: str) -> bool:
+        return any(watched.unit.disk_class == disk_class for watched in self.watch.disks)
+
+    def _chain(self, name: str, disk_class: str) -> OpenVolumes:
         return OpenVolumes(
             name=name,
+            disk_class=disk_class,
             world=self._world,
             opener=self._opener,
             registry=self.registry,
             watch=self.watch,
-            cap=cap,
+            cap=self._cap,
             claims=self._claims,
             settings=self._settings.open,
             volume_limit=self._settings.append.volume_limit,
@@ -345,8 +353,7 @@ class StorageNode:
 
     async def _run_ticks(self) -> None:
         while True:
-            self._packs.tick()
-            self._pieces.tick()
+            self._chains.tick()
             await self._adopt_replacements()
             await self._world.clock.sleep(_TICK)
 
@@ -369,8 +376,7 @@ class StorageNode:
                 self.watch.add(taken.unit)
 
     def _disk_failed(self, unit: DiskUnit) -> None:
-        self._packs.tick()
-        self._pieces.tick()
+        self._chains.tick()
 
     def _disk_returned(self, unit: DiskUnit) -> None:
         self.registry.disk_is_back(unit)

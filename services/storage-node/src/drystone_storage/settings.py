@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What may be set about a storage node; every limit has its default here."""
 
+import os
 from dataclasses import dataclass, field
 
 from drystone_core.ids import ClusterId
 from drystone_core.profiles import Profile
 from drystone_datapath.append import AppendSettings
 from drystone_runtime import config_sections
+from drystone_storage.disks.classes import DiskClasses
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -71,6 +73,10 @@ class StorageSettings:
     create: bool = True
     """Initialise when all directories are empty. Set it False once the store is known to exist: if all its disks are
     unmounted at once, nothing on them tells so."""
+    disk_classes: DiskClasses = DiskClasses()
+    """Those the operator gave the disks."""
+    apart: tuple[str, ...] = ()
+    """The disk classes that volumes keep to; empty: volumes lie on disks of any class. Chooses a new store's profile."""
     piece_buffers: int = 16
     """Bounds the memory of all writers: 8 MiB each."""
     read_buffers: int = 64
@@ -90,6 +96,8 @@ def chosen(section: config_sections.StorageSettings, paths: tuple[str, ...], *, 
         paths=paths,
         create=create,
         profile=Profile.parse(section.profile) if section.profile else None,
+        disk_classes=DiskClasses(tuple((_absolute(named), name) for named, name in section.disk_classes)),
+        apart=section.storage_classes().disk_classes,
         append=AppendSettings(
             volume_limit=section.volume_size,
             deadline=section.append_deadline,
@@ -97,3 +105,8 @@ def chosen(section: config_sections.StorageSettings, paths: tuple[str, ...], *, 
         ),
         watch=WatchSettings(reserve=section.reserve, lost_after=section.lost_after),
     )
+
+
+def _absolute(named: str) -> str:
+    """A directory as disks are named; a pattern that begins with a star means whatever lies before."""
+    return named if named.startswith("*") else os.path.abspath(named)

@@ -8,6 +8,7 @@ from dataclasses import fields
 from drystone_cli.exits import USAGE
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.config_sections import SECTIONS, RpcSettings, Settings
+from drystone_runtime.config_values import pairs
 
 
 def show_problems(problems: list[str], *, as_json: bool) -> int:
@@ -19,6 +20,13 @@ def show_problems(problems: list[str], *, as_json: bool) -> int:
             print(problem, file=sys.stderr)
         print(f"{len(problems)} problem{'s' if len(problems) != 1 else ''}", file=sys.stderr)
     return USAGE
+
+
+def _toml(value: object) -> str:
+    """A value as it may stand in the file."""
+    if isinstance(value, tuple) and value and all(isinstance(one, tuple) for one in value):
+        return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(said)}" for key, said in value) + "}"
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
 def certificate_problems(rpc: RpcSettings) -> list[str]:
@@ -46,7 +54,8 @@ def show_settings(settings: Settings, *, as_json: bool) -> None:
             continue
         print(f"[{section}]")
         for what in fields(SECTIONS[section]):
-            value = values[what.name]
-            shown = json.dumps(list(value) if isinstance(value, tuple) else value)
+            shown = _toml(values[what.name])
+            if what.metadata["parse"] is pairs and shown == "[]":
+                shown = "{}"
             print(f"{what.name} = {shown:<24} # {what.metadata['help']}")
         print()

@@ -112,8 +112,10 @@ def serve(given: argparse.Namespace) -> int:
         "server.tls_cert": given.tls_cert,
         "server.tls_key": given.tls_key,
         "storage.profile": given.profile,
+        "storage.disk_classes": given.disk_classes,
     }
-    return run(given.directories, state=given.state_dir, settings=_settings(given.config, flags))
+    settings = _settings(given.config, flags)
+    return run(given.directories, state=given.state_dir, settings=settings, add_disks=given.add_disks)
 
 
 def status(given: argparse.Namespace) -> int:
@@ -284,6 +286,14 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain: serve HTTPS; read anew on SIGHUP")
     parser.add_argument("--tls-key", metavar="FILE", help="PEM private key of the certificate")
     parser.add_argument("--profile", metavar="NAME", help="rs-K-M for a new store, or none for a single copy")
+    parser.add_argument(
+        "--add-disks", action="store_true", help="take in empty directories beside those that are disks already"
+    )
+    parser.add_argument(
+        "--disk-classes",
+        metavar="DIR=CLASS,…",
+        help="classes of disks, e.g. hdd; DIR may be a pattern like '/mnt/cold*'",
+    )
     parser.add_argument(
         "--state-dir", metavar="DIR", type=Path, help="sockets, pid, credential; else DIR/state or drystone-state"
     )

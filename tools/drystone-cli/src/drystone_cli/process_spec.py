@@ -15,6 +15,8 @@ class ProcessSpec:
     settings: Settings
     state: str
     disks: tuple[str, ...]
+    add_disks: bool
+    """Take in empty directories that are not among the store's disks."""
     endpoint: str
     """e.g. http://127.0.0.1:9000"""
     listen_fd: int

@@ -31,8 +31,8 @@ DOCS = Path(__file__).resolve().parents[4] / "docs" / "operations.md"
 """Where the documents lie when the store runs from its sources."""
 
 
-def serve(directories: Sequence[Path], *, state: Path | None, settings: Settings) -> int:
-    """Run a standalone store until it is told to stop; returns the exit code."""
+def serve(directories: Sequence[Path], *, state: Path | None, settings: Settings, add_disks: bool = False) -> int:
+    """Run a standalone store until it is told to stop; returns the exit code. `add_disks`: take in empty directories."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     try:
@@ -59,6 +59,7 @@ def serve(directories: Sequence[Path], *, state: Path | None, settings: Settings
         settings=settings,
         state=str(layout.state),
         disks=tuple(str(disk) for disk in layout.disks),
+        add_disks=add_disks,
         endpoint=endpoint,
         listen_fd=listener.fileno(),
         admin_socket=str(sockets["admin"]),

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +67,7 @@ class Standalone:
         self.began = world.clock.monotonic()
         self.remembered = recall(Path(spec.state))
         chosen = storage_settings(spec.settings.storage, spec.disks, create=self.remembered is None)
-        self.node: StorageNode = build_storage(chosen, world)
+        self.node: StorageNode = build_storage(replace(chosen, add_disks=spec.add_disks), world)
         self.members: EmbeddedStorage | None = None
         self.metadata: LocalMetadata | None = None
         self.s3: S3Serving | None = None

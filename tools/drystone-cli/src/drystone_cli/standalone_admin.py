@@ -79,6 +79,7 @@ class StandaloneView:
             reclaim=reclaim if isinstance(reclaim, ReclaimStatus) else ReclaimStatus(),
             gateway=store.s3.status() if store.s3 is not None else GatewayStatus(),
             scrub_pass=scrub_pass,
+            classes=store.spec.settings.storage.storage_classes(),
             processes=_processes(Path(store.spec.state) / "processes.json", store.world.clock.wall_us() // 1_000_000),
         )
 

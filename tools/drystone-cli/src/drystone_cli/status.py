@@ -107,6 +107,7 @@ def as_document(status: CellStatus) -> dict[str, Any]:
         "background_answers": status.background_answers,
         "rpc": [dataclasses.asdict(method) for method in status.rpc],
         "cell": [dataclasses.asdict(process) for process in status.cell],
+        "storage_classes": dict(status.classes.mapped),
         "processes": [dataclasses.asdict(process) for process in status.processes],
     }
 
@@ -124,8 +125,11 @@ def _print(status: CellStatus) -> None:
         terminal.line(f"    next: {reason.next_step}")
     terminal.line()
     terminal.table(
-        ("disk", "state", "free", "of", "id"),
-        [(d.path, d.state, amount(d.free_bytes), amount(d.total_bytes), d.disk_id[:8]) for d in status.node.disks],
+        ("disk", "class", "state", "free", "of", "id"),
+        [
+            (d.path, d.disk_class or "-", d.state, amount(d.free_bytes), amount(d.total_bytes), d.disk_id[:8])
+            for d in status.node.disks
+        ],
         right=("free", "of"),
     )
     terminal.line()

@@ -27,6 +27,7 @@ from drystone_core.cell import (
 from drystone_core.check import check
 from drystone_core.errors import DrystoneError, Unavailable, Unreachable
 from drystone_core.layout import LayoutChange, LayoutReport
+from drystone_core.storage_classes import StorageClasses
 from drystone_runtime.addresses import UNIX
 from drystone_runtime.rpc.layout_messages import change_message, report_value
 from drystone_runtime.rpc.scrub_messages import scrub_pass_value
@@ -131,6 +132,7 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
             state=disk.state,
             total_bytes=disk.total_bytes,
             free_bytes=disk.free_bytes,
+            disk_class=disk.disk_class,
         )
         for disk in said.disks
     )
@@ -182,6 +184,7 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
             )
             for one in said.cell
         ),
+        classes=StorageClasses(tuple((one.name, one.disk_class) for one in said.storage_classes)),
         processes=tuple(
             ProcessStatus(role=one.role, pid=one.pid, restarts=one.restarts, uptime_seconds=one.uptime_seconds)
             for one in said.processes

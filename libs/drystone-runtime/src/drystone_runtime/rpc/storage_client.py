@@ -91,6 +91,7 @@ class RpcStorage:
             piece_offset=piece_offset,
             trailer=trailer,
             last=last,
+            disk_class=header.disk_class,
         )
         answer: pb.AppendPieceResponse = await self._call(self._stub.AppendPiece, Bulk(request, (payload,)))
         return striped_value(answer.extent)
@@ -122,6 +123,7 @@ class RpcStorage:
                 state=_STATES[disk.state],
                 total_bytes=disk.total_bytes,
                 free_bytes=disk.free_bytes,
+                disk_class=disk.disk_class,
             )
             for disk in answer.disks
         )
@@ -154,6 +156,7 @@ class RpcStorage:
                 kind=_KINDS[blob.header.kind],
                 payload=bytes(blob.payload),
                 trailer=blob.trailer,
+                disk_class=blob.header.disk_class,
             )
             for blob in batch
         ]

@@ -236,7 +236,13 @@ async def _write_blobs(
         )
     )
     large = needs_manifest(gateway, chosen)
-    header = BlobHeader(bucket_id=bucket.bucket_id, key=call.key, uid=uid, kind=MANIFEST_BLOB if large else NAME_BLOB)
+    header = BlobHeader(
+        bucket_id=bucket.bucket_id,
+        key=call.key,
+        uid=uid,
+        kind=MANIFEST_BLOB if large else NAME_BLOB,
+        disk_class=gateway.disk_class(upload.storage_class),
+    )
     if large:
         return await write_manifest(gateway, header, chosen, trailer)
     await gateway.storage.append(SmallBlob(header=header, payload=b"", trailer=trailer))

@@ -57,6 +57,13 @@ class Gateway:
     bodies: BodySlots
     renewals: Renewals
 
+    def disk_class(self, storage_class: str) -> str:
+        """The class of the disks its bytes go to (empty: any); NotImplemented when it is not mapped (any more)."""
+        found = self.settings.classes.disk_class(storage_class)
+        if found is None:
+            raise Refused(ErrorCode.NOT_IMPLEMENTED, f"The storage class {storage_class} is not configured here.")
+        return found
+
     def uid(self) -> Uid:
         """A fresh naming."""
         return Uid(self.entropy.token(16))

@@ -2,7 +2,8 @@
 """CopyObject: new blobs under a new name, or, onto itself in an unversioned bucket, new metadata on the same bytes
 (R6).
 
-Source: s3-surface §5 #40 to #43; ACL, storage class and website redirect are never copied.
+Source: s3-surface §5 #40 to #43; ACL, storage class and website redirect are never copied. Where storage
+classes are mapped, a copy onto itself that names one, or that changes it, writes the bytes anew on that class's disks.
 """
 
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, Algorit
 from drystone_gateway.s3.conditions import write_conditions
 from drystone_gateway.s3.copy_source import CopySource
 from drystone_gateway.s3.headers import REDIRECT, system_metadata, user_metadata
+from drystone_gateway.s3.storage_class import HEADER as STORAGE_CLASS
+from drystone_gateway.s3.storage_class import storage_class
 from drystone_gateway.s3.xml_out import copy_object as copy_document
 
 _TRIES = 3
@@ -42,6 +45,9 @@ class _Wish:
     drop_tags: bool
     algorithm: Algorithm | None
     conditions: Preconditions
+    storage_class: str
+    moves: bool
+    """It names a class, and classes are mapped: the bytes go to that class's disks, wherever they lie now."""
     changes: bool
     """Something other than the name differs from the source."""
 
@@ -66,7 +72,7 @@ async def copy_object(call: Call) -> Response:
         onto_itself = source.bucket == bucket.name and source.key == call.key
         if onto_itself:
             _check_change(source, wish)
-        if not onto_itself or bucket.versioning is not Versioning.NEVER or not _keeps_checksum(version, wish):
+        if not onto_itself or bucket.versioning is not Versioning.NEVER or not _keeps_bytes(version, wish):
             copy = _copy(call, bucket, source_bucket, source, version, wish, ids)
             if version.size <= PACK_LIMIT:
                 return await copy
@@ -104,7 +110,9 @@ def _wish(call: Call) -> _Wish:
         drop_tags=tagging == "REPLACE",
         algorithm=ALGORITHMS[text] if text else None,
         conditions=write_conditions(headers),
-        changes=directive == "REPLACE" or "x-amz-storage-class" in headers or REDIRECT in headers,
+        storage_class=storage_class(headers),
+        moves=STORAGE_CLASS in headers and bool(call.gateway.settings.classes.mapped),
+        changes=directive == "REPLACE" or STORAGE_CLASS in headers or REDIRECT in headers,
     )
 
 
@@ -117,7 +125,10 @@ def _check_change(source: CopySource, wish: _Wish) -> None:
         )
 
 
-def _keeps_checksum(version: ObjectVersion, wish: _Wish) -> bool:
+def _keeps_bytes(version: ObjectVersion, wish: _Wish) -> bool:
+    """May the row keep its blobs: neither another checksum nor another place is wanted?"""
+    if wish.moves or wish.storage_class != version.storage_class:
+        return False
     return wish.algorithm is None or (
         version.checksum is not None and version.checksum.algorithm == wish.algorithm.name
     )
@@ -146,6 +157,7 @@ async def _replace(
             expected_uid=version.uid,
             headers=system,
             metadata=user,
+            storage_class=wish.storage_class,
             tags={} if wish.drop_tags else None,
             conditions=wish.conditions,
         )
@@ -171,6 +183,8 @@ async def _copy(
         uid=gateway.uid(),
         headers=system,
         metadata=user,
+        storage_class=wish.storage_class,
+        disk_class=gateway.disk_class(wish.storage_class),
         owner=call.caller.account,
     )
     stored = await copied(call, source_bucket.name, version, 0, version.size, _algorithm(version, wish), naming)

@@ -96,6 +96,7 @@ async def _ingest_small(gateway: Gateway, source: Source, hashes: BodyHashes, na
         uid=naming.uid,
         part=naming.part,
         kind=0 if size else NAME_BLOB,
+        disk_class=naming.disk_class,
     )
     if not size and naming.part:
         return Stored(size=0, etag=etag, checksum=checksum, blobs=())
@@ -203,7 +204,14 @@ class _LargeIngest:
 
     def _begin(self, at: int) -> BlobWriter:
         naming = self._naming
-        header = BlobHeader(bucket_id=naming.bucket_id, key=naming.key, uid=naming.uid, part=naming.part, offset=at)
+        header = BlobHeader(
+            bucket_id=naming.bucket_id,
+            key=naming.key,
+            uid=naming.uid,
+            part=naming.part,
+            offset=at,
+            disk_class=naming.disk_class,
+        )
         self._offset = at
         self._writer = writer = self._gateway.storage.writer(header, expected=self._source.size - at)
         return writer

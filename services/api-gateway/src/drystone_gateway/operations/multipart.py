@@ -24,6 +24,7 @@ from drystone_gateway.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, upload_
 from drystone_gateway.s3.conditions import parse_match_modified
 from drystone_gateway.s3.headers import system_metadata, user_metadata
 from drystone_gateway.s3.ranges import ByteRange, parse_copy_range, parse_part_number
+from drystone_gateway.s3.storage_class import storage_class
 
 _INITIATED = "x-amz-if-match-initiated-time"
 
@@ -33,6 +34,7 @@ async def create_upload(call: Call) -> Response:
     s3 = call.s3
     algorithm, kind = upload_checksum(s3.headers)
     system, user = system_metadata(s3.headers), user_metadata(s3.headers)
+    wanted = storage_class(s3.headers)
     bucket = await call.bucket()
     await read_document(call, checksum=False)
     outcome = await call.gateway.metadata.mutate(
@@ -43,6 +45,7 @@ async def create_upload(call: Call) -> Response:
             owner=call.caller.account,
             headers=system,
             metadata=user,
+            storage_class=wanted,
             checksum_algorithm=algorithm,
             checksum_type=kind,
         )
@@ -183,6 +186,8 @@ def _naming(call: Call, bucket: Bucket, upload: Upload, number: int) -> Naming:
         part=number,
         headers=upload.headers,
         metadata=upload.metadata,
+        storage_class=upload.storage_class,
+        disk_class=call.gateway.disk_class(upload.storage_class),
         owner=upload.owner,
     )
 

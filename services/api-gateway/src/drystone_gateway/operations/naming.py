@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drystone_core.ids import BucketId, Key, Uid
+from drystone_core.storage_classes import ANY_DISK, STANDARD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,5 +19,7 @@ class Naming:
     part: int = 0
     headers: Mapping[str, str]
     metadata: Mapping[str, str]
-    storage_class: str = "STANDARD"
+    storage_class: str = STANDARD
+    disk_class: str = ANY_DISK
+    """Class of the disks the bytes go to."""
     owner: str

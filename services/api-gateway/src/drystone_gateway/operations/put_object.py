@@ -21,6 +21,7 @@ from drystone_gateway.operations.naming import Naming
 from drystone_gateway.s3.checksums import checksum_header
 from drystone_gateway.s3.conditions import write_conditions
 from drystone_gateway.s3.headers import system_metadata, user_metadata
+from drystone_gateway.s3.storage_class import storage_class
 
 
 async def put_object(call: Call) -> Response:
@@ -34,6 +35,7 @@ async def put_object(call: Call) -> Response:
     if conditions is not NO_CONDITIONS and not call.is_retry():
         await check_early(call, bucket.name, call.key, conditions)
     ids = call.write_ids()
+    wanted = storage_class(headers)
     naming = Naming(
         bucket_id=bucket.bucket_id,
         bucket=bucket.name,
@@ -41,6 +43,8 @@ async def put_object(call: Call) -> Response:
         uid=gateway.uid(),
         headers=system_metadata(headers),
         metadata=user_metadata(headers),
+        storage_class=wanted,
+        disk_class=gateway.disk_class(wanted),
         owner=call.caller.account,
     )
     stored = await ingest(gateway, source, hashes, naming)
@@ -68,6 +72,7 @@ async def name_object(
         headers=naming.headers,
         metadata=naming.metadata,
         blobs=stored.blobs,
+        storage_class=naming.storage_class,
         checksum=stored.checksum,
         conditions=conditions,
         registered=None if stored.registered is None else stored.registered.upload_id,

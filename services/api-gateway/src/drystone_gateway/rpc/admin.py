@@ -7,7 +7,7 @@ import grpc
 
 from drystone.admin.v1 import admin_pb2 as pb
 from drystone.admin.v1 import admin_pb2_grpc
-from drystone_core.cell import CellStatus, GatewayStatus, ObjectReport
+from drystone_core.cell import CellStatus, DiskStatus, GatewayStatus, ObjectReport
 from drystone_core.ids import Key, VersionId
 from drystone_core.layout import LayoutChange, LayoutReport
 from drystone_runtime.rpc.layout_messages import change_value, report_message
@@ -116,15 +116,9 @@ def _status_message(status: CellStatus) -> pb.GetStatusResponse:
         endpoint=status.endpoint,
         profile=node.profile,
         uptime_seconds=status.uptime_seconds,
-        disks=[
-            pb.Disk(
-                disk_id=disk.disk_id,
-                path=disk.path,
-                state=disk.state,
-                total_bytes=disk.total_bytes,
-                free_bytes=disk.free_bytes,
-            )
-            for disk in node.disks
+        disks=[_disk_message(disk) for disk in node.disks],
+        storage_classes=[
+            pb.StorageClass(name=name, disk_class=disk_class) for name, disk_class in status.classes.mapped
         ],
         open_volumes=node.open_volumes,
         closed_volumes=node.closed_volumes,
@@ -166,6 +160,17 @@ def _status_message(status: CellStatus) -> pb.GetStatusResponse:
             pb.Process(role=one.role, pid=one.pid, restarts=one.restarts, uptime_seconds=one.uptime_seconds)
             for one in status.processes
         ],
+    )
+
+
+def _disk_message(disk: DiskStatus) -> pb.Disk:
+    return pb.Disk(
+        disk_id=disk.disk_id,
+        path=disk.path,
+        state=disk.state,
+        total_bytes=disk.total_bytes,
+        free_bytes=disk.free_bytes,
+        disk_class=disk.disk_class,
     )
 
 

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from drystone_core.errors import ErrorCode, Refused
+from drystone_core.storage_classes import StorageClasses
 from drystone_gateway.s3.conditions import refuse_conditions
 from drystone_gateway.s3.operation import Operation
+from drystone_gateway.s3.storage_class import HEADER as STORAGE_CLASS
+from drystone_gateway.s3.storage_class import is_mapped
 
 _ACL_DEFAULTS = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"})
 _KNOWN_ACLS = _ACL_DEFAULTS | {
@@ -41,7 +44,7 @@ _STORAGE_CLASSES = frozenset(
 REFUSED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "x-amz-acl": _ACL_DEFAULTS,
-        "x-amz-storage-class": frozenset({"STANDARD"}),
+        STORAGE_CLASS: frozenset({"STANDARD"}),
         "x-amz-tagging": frozenset({""}),
         "x-amz-tagging-directive": frozenset({"COPY", "REPLACE"}),
         "x-amz-grant-full-control": frozenset(),
@@ -96,14 +99,15 @@ _UNCONDITIONAL = frozenset(
 """What changes something and takes no If-… header: whoever sends one means that the change must not be made else."""
 _PUTS = frozenset({Operation.PUT_OBJECT, Operation.UPLOAD_PART})
 
+_ALONE = StorageClasses()
 _FOLDED = {name: frozenset(value.lower() for value in values) for name, values in REFUSED.items()}
 
 
-def check_acceptable(headers: Mapping[str, str], operation: Operation) -> None:
+def check_acceptable(headers: Mapping[str, str], operation: Operation, classes: StorageClasses = _ALONE) -> None:
     """NotImplemented (or InvalidArgument, InvalidStorageClass for values S3 does not know) for what has no engine.
 
     x-amz-bypass-governance-retention is harmless while no object can be locked. x-amz-mfa belongs to MFA delete.
-    A PUT with Content-Range means a part of the object (RFC 9110 §14.4): it must not replace the whole.
+    `classes`: those the operator mapped. A PUT with Content-Range means a part of the object (RFC 9110 §14.4): it must not replace the whole.
     """
     for name in headers:
         if name.startswith("x-amz-"):
@@ -112,6 +116,8 @@ def check_acceptable(headers: Mapping[str, str], operation: Operation) -> None:
                 if name.startswith(FAMILIES):
                     raise _refusal(name, headers[name].strip(), operation)
             elif headers[name].strip().lower() not in allowed:
+                if name == STORAGE_CLASS and is_mapped(headers[name].strip(), operation, classes):
+                    continue
                 raise _refusal(name, headers[name].strip(), operation)
     if operation in _UNCONDITIONAL:
         refuse_conditions(headers)
@@ -122,7 +128,7 @@ def check_acceptable(headers: Mapping[str, str], operation: Operation) -> None:
 def _refusal(name: str, value: str, operation: Operation) -> Refused:
     if name == "x-amz-acl" and value not in _KNOWN_ACLS:
         return Refused(ErrorCode.INVALID_ARGUMENT, ArgumentName=name, ArgumentValue=value[:128])
-    if name == "x-amz-storage-class" and value not in _STORAGE_CLASSES:
+    if name == STORAGE_CLASS and value not in _STORAGE_CLASSES:
         return Refused(ErrorCode.INVALID_STORAGE_CLASS, StorageClassRequested=value[:128])
     if name == "x-amz-server-side-encryption" and value not in ("AES256", "aws:kms", "aws:kms:dsse", "aws:fsx"):
         return Refused(

@@ -38,7 +38,7 @@ class CoordinatedClaims:
         self._unreleased: set[VolumeId] = set()
         self._unanswered_until = float("-inf")
 
-    async def claim(self, volume: VolumeId, profile: Profile, disks: Sequence[DiskId]) -> None:
+    async def claim(self, volume: VolumeId, profile: Profile, disks: Sequence[DiskId], disk_class: str) -> None:
         """Recorded when it returns; Unavailable while not registered or the coordinator does not answer."""
         registration = self.registration
         if registration is None:
@@ -49,7 +49,7 @@ class CoordinatedClaims:
             registration.check()
             document = OpenVolume(
                 volume=volume, profile=profile.name, disks=tuple(disks), owner=self._node,
-                incarnation=registration.incarnation,
+                incarnation=registration.incarnation, disk_class=disk_class,
             )  # fmt: skip
             await self._coordinator.commit(Put(key=volume_key(volume), value=encode(document), expected=ABSENT))
         except Unavailable:

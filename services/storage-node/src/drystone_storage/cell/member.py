@@ -194,7 +194,7 @@ class CellMember:
                 disk=watched.unit.disk_id,
                 node=self._settings.node,
                 incarnation="",
-                disk_class="standard",
+                disk_class=watched.unit.disk_class,
                 state=_told(watched),
                 total=watched.total,
                 free=watched.free,

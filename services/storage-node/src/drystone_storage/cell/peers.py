@@ -90,10 +90,18 @@ class PeerDisks:
         known = self._disks.get(disk.disk)
         if known is not None:
             known.peer = peer
-            return
+            return  # its class stays as well: it is part of the disk's identity
         label = f"{node.node}/{disk.disk[:8]}"
         self._disks[disk.disk] = remote = RemoteDisk(peer=peer, disk_id=disk.disk, label=label)
-        unit = DiskUnit(disk.disk, remote, self._world.lane(label), state=DiskState.FAILED, label=label, vouched=True)
+        unit = DiskUnit(
+            disk.disk,
+            remote,
+            self._world.lane(label),
+            state=DiskState.FAILED,
+            label=label,
+            vouched=True,
+            disk_class=disk.disk_class,
+        )
         # FAILED until the watch has seen it: its return makes the registry take its volumes in.
         self._watch.add(unit)
         log.info("peer.disk", extra={"disk": disk.disk, "node": node.node})

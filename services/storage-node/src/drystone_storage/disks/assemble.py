@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from drystone_core.errors import ErrorCode, Refused
 from drystone_core.ids import ClusterId, DiskId
 from drystone_core.profiles import Profile
+from drystone_storage.disks.classes import DiskClasses
 from drystone_storage.disks.documents import IDENTITY_NAME, KnownDisk, KnownDisks
 from drystone_storage.disks.survey import Found, Kind
 
@@ -35,6 +36,14 @@ class MissingDisk:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDisk:
+    """A directory that becomes a disk."""
+
+    path: str
+    disk_class: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Assembly:
     """The store as it will run."""
@@ -44,8 +53,8 @@ class Assembly:
     before: KnownDisks
     """The list now on the disks."""
     present: list[KnownDisk] = field(default_factory=list)
-    adopt: list[str] = field(default_factory=list)
-    """Paths that get a new identity."""
+    adopt: list[NewDisk] = field(default_factory=list)
+    """What gets a new identity."""
     replaced: list[DiskId] = field(default_factory=list)
     """Disks whose place was taken by an adopted directory."""
     missing: list[MissingDisk] = field(default_factory=list)
@@ -58,10 +67,11 @@ def is_new(found: Sequence[Found]) -> bool:
     return all(f.kind in (Kind.ABSENT, Kind.EMPTY) for f in found)
 
 
-def refuse_initialisation(found: Sequence[Found]) -> None:
-    """DisksRefused with all reasons why these directories cannot become a new store."""
+def refuse_initialisation(found: Sequence[Found], classes: DiskClasses | None = None) -> None:
+    """DisksRefused with all reasons why these directories cannot become a new store, of these classes."""
     problems = [p for f in found if (p := _why_not_new(f))]
     paths = [f.path for f in found]
+    problems += (classes or DiskClasses()).problems(paths)
     problems += [
         f"{path} is given twice: give each directory once" for path in sorted({p for p in paths if paths.count(p) > 1})
     ]
@@ -85,12 +95,20 @@ def _why_not_new(found: Found) -> str:
             return ""
 
 
-def assemble(found: Sequence[Found], *, cell: ClusterId | None = None, add_disks: bool) -> Assembly:
+def assemble(
+    found: Sequence[Found],
+    *,
+    cell: ClusterId | None = None,
+    add_disks: bool,
+    classes: DiskClasses | None = None,
+) -> Assembly:
     """The store these directories make; DisksRefused with every problem (A1 to A3).
 
-    `cell`: they are some disks of that cell. Then A3 is not judged here: other nodes hold the other slots.
+    `cell`: they are some disks of that cell. Then A3 is not judged here: other nodes hold the other slots. `classes`: those
+    the operator gave the disks.
     """
-    problems: list[str] = []
+    classes = classes or DiskClasses()
+    problems = classes.problems([f.path for f in found])
     disks = _our_disks(found, cell, problems)
     if not disks:
         raise DisksRefused(problems or ["none of the given directories is a disk of a store"])
@@ -110,8 +128,12 @@ def assemble(found: Sequence[Found], *, cell: ClusterId | None = None, add_disks
         if before is None:
             assembly.notes.append(f"{f.path}: disk {disk_id} had been replaced and is back; it is used again")
         mounted = f.mounted if before is None or before.path != f.path else before.mounted
-        assembly.present.append(KnownDisk(disk_id=disk_id, path=f.path, mounted=mounted))
-    _others(found, by_path, assembly, problems, add_disks=add_disks)
+        assert f.identity is not None
+        disk_class = f.identity.disk_class
+        if sentence := classes.disagreement(f.path, disk_class):
+            problems.append(sentence)
+        assembly.present.append(KnownDisk(disk_id=disk_id, path=f.path, mounted=mounted, disk_class=disk_class))
+    _others(found, by_path, assembly, problems, classes, add_disks=add_disks)
     gone = {m.disk.disk_id for m in assembly.missing} | set(assembly.replaced)
     for disk in known.disks:
         if disk.disk_id not in here and disk.disk_id not in gone:
@@ -121,7 +143,7 @@ def assemble(found: Sequence[Found], *, cell: ClusterId | None = None, add_disks
         problems.append(
             f"{len(gone)} of the store's {len(known.disks)} disks are missing or empty, but {known.profile.name} bears "
             f"the loss of {known.profile.m}: "
-            + "; ".join([m.reason for m in assembly.missing] + [f"{path} is empty" for path in assembly.adopt])
+            + "; ".join([m.reason for m in assembly.missing] + [f"{new.path} is empty" for new in assembly.adopt])
             + ". Bring back disks until at most that many are missing"
         )
     if problems:
@@ -153,7 +175,13 @@ def _our_disks(found: Sequence[Found], cell: ClusterId | None, problems: list[st
 
 
 def _others(
-    found: Sequence[Found], by_path: dict[str, KnownDisk], assembly: Assembly, problems: list[str], *, add_disks: bool
+    found: Sequence[Found],
+    by_path: dict[str, KnownDisk],
+    assembly: Assembly,
+    problems: list[str],
+    classes: DiskClasses,
+    *,
+    add_disks: bool,
 ) -> None:
     """Directories without an identity: replacements, missing ones, new ones, mistakes."""
     for f in found:
@@ -175,7 +203,8 @@ def _others(
                     )
                 )
             case Kind.EMPTY if disk is not None and f.mounted == disk.mounted:
-                assembly.adopt.append(f.path)
+                disk_class = classes.of_new(f.path, disk.disk_class)
+                assembly.adopt.append(NewDisk(path=f.path, disk_class=disk_class))
                 assembly.replaced.append(disk.disk_id)
                 assembly.notes.append(f"{f.path} is empty: taken as the replacement of disk {disk.disk_id} and rebuilt")
             case Kind.EMPTY if disk is not None:
@@ -187,8 +216,9 @@ def _others(
                 assembly.missing.append(MissingDisk(disk=disk, reason=f"{f.path} was {was}"))
             case Kind.EMPTY | Kind.ABSENT if disk is None:
                 if add_disks:
-                    assembly.adopt.append(f.path)
-                    assembly.notes.append(f"{f.path} is added to the store")
+                    new = NewDisk(path=f.path, disk_class=classes.of_new(f.path))
+                    assembly.adopt.append(new)
+                    assembly.notes.append(f"{f.path} is added to the store, as a disk of class {new.disk_class}")
                 else:
                     problems.append(f"{f.path} is not one of this store's disks: say --add-disks to take it in")
             case Kind.ABSENT if disk is not None:

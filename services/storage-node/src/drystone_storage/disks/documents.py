@@ -13,6 +13,7 @@ from drystone_core.formats.sealed_json import open_json, seal_json
 from drystone_core.ids import ClusterId, DiskId
 from drystone_core.ports import Buffer
 from drystone_core.profiles import Profile
+from drystone_core.storage_classes import DEFAULT_DISK_CLASS
 
 __all__ = ["IDENTITY_NAME", "KNOWN_NAME", "KnownDisk", "KnownDisks", "decode_known", "encode_known", "later_format"]
 
@@ -29,6 +30,8 @@ class KnownDisk:
     path: str
     mounted: bool
     """Was the directory a mount point when it was initialised? Tells a replaced disk from an unmounted one."""
+    disk_class: str = DEFAULT_DISK_CLASS
+    """As in its identity, for when that is away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ def encode_known(known: KnownDisks) -> bytes:
             "cluster_id": known.cluster_id,
             "generation": known.generation,
             "profile": known.profile.name,
-            "disks": [{"disk_id": d.disk_id, "path": d.path, "mounted": d.mounted} for d in known.disks],
+            "disks": [_disk_entry(disk) for disk in known.disks],
         },
     )
 
@@ -65,12 +68,22 @@ def decode_known(data: Buffer) -> KnownDisks:
             generation=int(found["generation"]),
             profile=Profile.parse(_text(found, "profile")),
             disks=tuple(
-                KnownDisk(disk_id=DiskId(d["disk_id"]), path=d["path"], mounted=d["mounted"] is True)
+                KnownDisk(
+                    disk_id=DiskId(d["disk_id"]),
+                    path=d["path"],
+                    mounted=d["mounted"] is True,
+                    disk_class=d.get("class", DEFAULT_DISK_CLASS),
+                )
                 for d in found["disks"]
             ),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"a member is missing: {error}") from error
+
+
+def _disk_entry(disk: KnownDisk) -> dict[str, Any]:
+    entry: dict[str, Any] = {"disk_id": disk.disk_id, "path": disk.path, "mounted": disk.mounted}
+    return entry if disk.disk_class == DEFAULT_DISK_CLASS else entry | {"class": disk.disk_class}
 
 
 def _text(found: dict[str, Any], name: str) -> str:

@@ -5,7 +5,7 @@ A disk that does not answer within the deadline counts as missing: one hung disk
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +17,7 @@ from drystone_core.profiles import Profile, default_profile
 from drystone_datapath.volume import DiskState, DiskUnit
 from drystone_runtime.documents import write_document
 from drystone_storage.disks.assemble import Assembly, DisksRefused, assemble, is_new, refuse_initialisation
+from drystone_storage.disks.classes import DiskClasses
 from drystone_storage.disks.documents import (
     IDENTITY_NAME,
     KNOWN_NAME,
@@ -52,6 +53,8 @@ class Store:
     replaced: list[DiskId]
     notes: list[str]
     """What the operator should read."""
+    classes: DiskClasses
+    """Those the operator gave the disks."""
 
     @property
     def units(self) -> list[DiskUnit]:
@@ -91,42 +94,67 @@ async def open_store(
     cell: ClusterId | None = None,
     add_disks: bool = False,
     create: bool = True,
+    classes: DiskClasses | None = None,
+    apart: Sequence[str] = (),
 ) -> Store:
     """The store on these directories, initialised first when all are empty (and `create`). DisksRefused otherwise.
 
     `profile` is used at initialisation only (None: the default for that many disks). `cell`: these are some of the disks of
-    that cell.
+    that cell. `classes`: those the operator gave the disks. `apart`: the classes that volumes keep to; the default profile
+    is then that of the smallest of them.
     """
     directories = _Directories(world, paths)
+    classes = classes or DiskClasses()
     found = await directories.survey()
     if create and is_new(found):
-        refuse_initialisation(found)
-        await _initialise(directories, found, profile, cell)
+        refuse_initialisation(found, classes)
+        made = {f.path: classes.of_new(f.path) for f in found}
+        chosen = profile or _default_profile(tuple(made.values()), apart)
+        await _initialise(directories, found, chosen, cell, made)
         found = await directories.survey()
     elif not any(f.kind is Kind.DISK for f in found):
         refuse_initialisation(found)
         raise DisksRefused(
             ["the store was initialised before, but none of its directories holds a disk of it: mount its disks"]
         )
-    return await _apply(directories, assemble(found, cell=cell, add_disks=add_disks))
+    assembly = assemble(found, cell=cell, add_disks=add_disks, classes=classes)
+    return await _apply(directories, assembly, classes)
+
+
+def _default_profile(made: Sequence[str], apart: Sequence[str]) -> Profile:
+    """For disks of these classes, volumes keeping to each class of `apart`; DisksRefused when a class has one disk."""
+    counts = {name: made.count(name) for name in apart if name in made}
+    smallest = min(counts, key=lambda name: counts[name], default="")
+    try:
+        return default_profile(counts.get(smallest, len(made)))
+    except ValueError as error:
+        raise DisksRefused([f"class {smallest}: {error}" if smallest else str(error)]) from error
 
 
 async def _initialise(
-    directories: _Directories, found: Sequence[Found], profile: Profile | None, cell: ClusterId | None
+    directories: _Directories,
+    found: Sequence[Found],
+    chosen: Profile,
+    cell: ClusterId | None,
+    classes: Mapping[str, str],
 ) -> None:
-    """The list of disks on every disk first, identities last: an identity says that the rest is there."""
+    """The list of disks on every disk first, identities last: an identity says that the rest is there.
+
+    `classes`: path → class.
+    """
     world = directories.world
-    try:
-        chosen = profile or default_profile(len(found))
-    except ValueError as error:
-        raise DisksRefused([str(error)]) from error
     if cell is None and len(found) < chosen.m + 1:
         raise DisksRefused([f"profile {chosen.name} needs at least {chosen.m + 1} disks, {len(found)} were given"])
     cluster = cell or ClusterId(world.entropy.token(16).hex())
     created = world.clock.wall_us()
     made = await _on_all(directories, [_make(place) for place in directories.places])
     disks = tuple(
-        KnownDisk(disk_id=DiskId(world.entropy.token(16).hex()), path=f.path, mounted=bool(mounted))
+        KnownDisk(
+            disk_id=DiskId(world.entropy.token(16).hex()),
+            path=f.path,
+            mounted=bool(mounted),
+            disk_class=classes[f.path],
+        )
         for f, mounted in zip(found, made, strict=True)
     )
     known = KnownDisks(cluster_id=cluster, generation=1, profile=chosen, disks=disks)
@@ -142,14 +170,16 @@ async def _initialise(
     log.info("store.initialised", extra={"cluster": cluster, "profile": chosen.name, "disks": len(disks)})
 
 
-async def _apply(directories: _Directories, assembly: Assembly) -> Store:
+async def _apply(directories: _Directories, assembly: Assembly, classes: DiskClasses) -> Store:
     """Give adopted directories their identity, tell all disks who belongs together, build the units."""
     world = directories.world
     disks: list[StoreDisk] = []
     adopted: list[KnownDisk] = []
-    for path in assembly.adopt:
+    for new in assembly.adopt:
+        path = new.path
         place, lane = directories.at(path)
-        disk = KnownDisk(disk_id=DiskId(world.entropy.token(16).hex()), path=path, mounted=False)
+        disk_id = DiskId(world.entropy.token(16).hex())
+        disk = KnownDisk(disk_id=disk_id, path=path, mounted=False, disk_class=new.disk_class)
         try:
             mounted = await world.lanes.run(lane, _make(place), deadline=_soon(world))
         except (OSError, TimeoutError) as error:
@@ -157,10 +187,10 @@ async def _apply(directories: _Directories, assembly: Assembly) -> Store:
             continue
         disk = replace(disk, mounted=mounted)
         adopted.append(disk)
-        disks.append(StoreDisk(disk, place, DiskUnit(disk.disk_id, place, lane, label=path)))
+        disks.append(StoreDisk(disk, place, _unit(disk, place, lane)))
     for disk in assembly.present:
         place, lane = directories.at(disk.path)
-        disks.append(StoreDisk(disk, place, DiskUnit(disk.disk_id, place, lane, label=disk.path)))
+        disks.append(StoreDisk(disk, place, _unit(disk, place, lane)))
     members = [d.known for d in disks] + [m.disk for m in assembly.missing]
     known = assembly.before
     if sorted(members, key=_by_id) != sorted(known.disks, key=_by_id):
@@ -168,7 +198,8 @@ async def _apply(directories: _Directories, assembly: Assembly) -> Store:
         await _publish_all(directories.world, disks, known, adopted, assembly.notes)
     for missing in assembly.missing:
         place, lane = directories.at(missing.disk.path)
-        unit = DiskUnit(missing.disk.disk_id, place, lane, state=DiskState.FAILED, label=missing.disk.path)
+        unit = _unit(missing.disk, place, lane)
+        unit.state = DiskState.FAILED
         disks.append(StoreDisk(missing.disk, place, unit))
     for note in assembly.notes:
         log.warning("store.note", extra={"note": note})
@@ -179,7 +210,12 @@ async def _apply(directories: _Directories, assembly: Assembly) -> Store:
         disks=disks,
         replaced=assembly.replaced,
         notes=assembly.notes,
+        classes=classes,
     )
+
+
+def _unit(disk: KnownDisk, place: Place, lane: Lane) -> DiskUnit:
+    return DiskUnit(disk.disk_id, place, lane, label=disk.path, disk_class=disk.disk_class)
 
 
 async def adopt_online(world: World, store: Store, disk: StoreDisk) -> StoreDisk | None:
@@ -187,8 +223,13 @@ async def adopt_online(world: World, store: Store, disk: StoreDisk) -> StoreDisk
     found = await world.lanes.run(disk.unit.lane, _survey_of(disk.place), deadline=_soon(world))
     if found.kind is not Kind.EMPTY or found.mounted != disk.known.mounted:
         return None
-    fresh = KnownDisk(disk_id=DiskId(world.entropy.token(16).hex()), path=disk.known.path, mounted=found.mounted)
-    unit = DiskUnit(fresh.disk_id, disk.place, disk.unit.lane, label=fresh.path)
+    fresh = KnownDisk(
+        disk_id=DiskId(world.entropy.token(16).hex()),
+        path=disk.known.path,
+        mounted=found.mounted,
+        disk_class=store.classes.of_new(disk.known.path, disk.known.disk_class),
+    )
+    unit = _unit(fresh, disk.place, disk.unit.lane)
     taken = StoreDisk(fresh, disk.place, unit)
     disks = [taken if d is disk else d for d in store.disks]
     known = KnownDisks(
@@ -231,7 +272,7 @@ def _identity(known: KnownDisks, disk: KnownDisk, created_us: int) -> DiskIdenti
     return DiskIdentity(
         cluster_id=known.cluster_id,
         disk_id=disk.disk_id,
-        disk_class="standard",
+        disk_class=disk.disk_class,
         created=datetime.fromtimestamp(created_us // 1_000_000, tz=UTC).isoformat(),
         profile=known.profile,
         mounted=disk.mounted,

@@ -21,6 +21,7 @@ from drystone_core.formats.coordination import OWN_SIZE
 from drystone_core.ids import DiskId
 from drystone_core.placement import DiskChoice
 from drystone_core.ports import Clock, Lanes
+from drystone_core.storage_classes import ANY_DISK
 from drystone_datapath.volume import DiskState, DiskUnit
 from drystone_storage.disks.survey import look_at
 from drystone_storage.settings import WatchSettings
@@ -151,12 +152,20 @@ class DiskWatch:
         return any(w.unit.state is DiskState.FAILED and now - w.failed_at < seconds for w in self._disks.values())
 
     def choices(
-        self, need: int, *, leave_out: Sequence[DiskId] = (), late_too: bool = False, slow_too: bool = False
+        self,
+        need: int,
+        *,
+        leave_out: Sequence[DiskId] = (),
+        late_too: bool = False,
+        slow_too: bool = False,
+        disk_class: str = ANY_DISK,
     ) -> list[DiskChoice]:
-        """The disks as placement sees them; usable ones have `need` bytes beyond the reserve."""
+        """The disks of a class as placement sees them; usable ones have `need` bytes beyond the reserve."""
         now = self._clock.monotonic()
         found = []
         for disk_id, watched in self._disks.items():
+            if disk_class not in (ANY_DISK, watched.unit.disk_class):
+                continue
             free = watched.free - self._settings.reserve_of(watched.total)
             if watched.weight != OWN_SIZE:
                 free = min(free, watched.weight - (watched.total - watched.free))

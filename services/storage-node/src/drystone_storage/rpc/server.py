@@ -143,6 +143,7 @@ class _Servicer(storage_pb2_grpc.StorageServiceServicer):
                 state=_STATES.get(disk.state, pb.DISK_STATE_UNSPECIFIED),
                 total_bytes=disk.total_bytes,
                 free_bytes=disk.free_bytes,
+                disk_class=disk.disk_class,
             )
             for disk in status.disks
         ]
@@ -172,4 +173,5 @@ def _header(item: pb.AppendItem | pb.AppendPieceRequest) -> BlobHeader:
         part=item.part,
         offset=item.offset,
         kind=kind,
+        disk_class=item.disk_class,
     )

@@ -16,8 +16,8 @@ from drystone_core.profiles import Profile
 class VolumeClaims(Protocol):
     """The claims of all nodes of a cell."""
 
-    async def claim(self, volume: VolumeId, profile: Profile, disks: Sequence[DiskId]) -> None:
-        """This node is about to make the volume. Unavailable when that cannot be recorded: then nothing may be made."""
+    async def claim(self, volume: VolumeId, profile: Profile, disks: Sequence[DiskId], disk_class: str) -> None:
+        """This node is about to make the volume, for that class (empty: any). Unavailable when that cannot be recorded: then nothing may be made."""
         ...
 
     async def release(self, volume: VolumeId) -> None:
@@ -32,7 +32,7 @@ class VolumeClaims(Protocol):
 class SoleNode:
     """The claims of a node that has its disks for itself: there is nobody else."""
 
-    async def claim(self, volume: VolumeId, profile: Profile, disks: Sequence[DiskId]) -> None:
+    async def claim(self, volume: VolumeId, profile: Profile, disks: Sequence[DiskId], disk_class: str) -> None:
         """Nothing to record."""
 
     async def release(self, volume: VolumeId) -> None:

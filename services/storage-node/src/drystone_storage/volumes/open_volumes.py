@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The volume now appended to, one for packs and one for pieces: replaced when it breaks, fills up, loses a disk or waits
+"""The volume now appended to, one for packs and one for pieces of a disk class: replaced when it breaks, fills up, loses a disk or waits
 for one that is slow by habit.
 
 Invariants
@@ -59,6 +59,7 @@ class OpenVolumes:
         self,
         *,
         name: str,
+        disk_class: str,
         world: World,
         opener: VolumeOpener,
         registry: VolumeRegistry,
@@ -68,7 +69,7 @@ class OpenVolumes:
         settings: OpenSettings,
         volume_limit: int,
     ) -> None:
-        self._name, self._world, self._opener = name, world, opener
+        self._name, self._disk_class, self._world, self._opener = name, disk_class, world, opener
         self._registry, self._watch, self._cap, self._claims = registry, watch, cap, claims
         self._settings, self._limit = settings, volume_limit
         self.current: Appender | None = None
@@ -151,7 +152,11 @@ class OpenVolumes:
 
     def _slows(self, unit: DiskUnit) -> bool:
         """Is it better to go on without this disk? (P4)"""
-        return unit.state is DiskState.SUSPECT and self._watch.is_slow(unit) and self._opener.can_do_without(unit)
+        return (
+            unit.state is DiskState.SUSPECT
+            and self._watch.is_slow(unit)
+            and self._opener.can_do_without(unit, self._disk_class)
+        )
 
     def _opened(self, task: "asyncio.Task[Appender | Unavailable]") -> None:
         self._opening = None
@@ -175,7 +180,7 @@ class OpenVolumes:
                 self._world.background.once(
                     f"{self._name}.close", self._close(self._opener.appender(volume, self._ignore, self._ignore))
                 )
-            volume = await self._opener.create()
+            volume = await self._opener.create(self._disk_class)
         self.current = self._opener.appender(volume, self._broke, self._slowed, self._times)
         self._times = self.current.times
         return self.current
@@ -185,7 +190,7 @@ class OpenVolumes:
 
     async def _make_spare(self) -> None:
         try:
-            self._spare = await self._opener.create()
+            self._spare = await self._opener.create(self._disk_class)
         except Unavailable as error:
             log.warning("volume.no_spare", extra={"kind": self._name, "reason": str(error)})
         finally:

@@ -5,16 +5,18 @@ Invariants
   O0  A volume is claimed before the first file of it is made; a claim without a volume is given back.
   O1  A volume is appended to only after all its k+m headers are durable (datapath F1).
   O2  A disk that refused is told to the watch and left out of the next try.
-  O3  Too few disks is Unavailable; too few only for want of space is Unavailable with InsufficientStorage.
+  O3  A volume lies on disks of the class it is opened for, or is not opened. Too few disks is Unavailable; too few only for want of space is Unavailable with InsufficientStorage.
 """
 
 import logging
+from functools import partial
 
 from drystone_core.errors import ErrorCode, Unavailable
 from drystone_core.ids import DiskId, VolumeId, volume_text
 from drystone_core.placement import Placement, place_volume
 from drystone_core.profiles import Profile, degraded_profile
 from drystone_core.slowness import PeerTimes
+from drystone_core.storage_classes import ANY_DISK
 from drystone_datapath.append import Appender, AppendSettings, OnFailure, OnSlow
 from drystone_datapath.codec import Codecs
 from drystone_datapath.faults import VolumeBroken
@@ -50,14 +52,14 @@ class VolumeOpener:
         self.profile = Profile(1, 0)
         """The store's; set when its disks are opened."""
 
-    async def create(self) -> Volume:
-        """A new volume on healthy disks, registered; Unavailable when there are too few (O3)."""
+    async def create(self, disk_class: str = ANY_DISK) -> Volume:
+        """A new volume on healthy disks of the class, registered; Unavailable when there are too few (O3)."""
         refused: list[DiskId] = []
         while True:
-            placement = self._place(refused)
+            placement = self._place(refused, disk_class)
             units = [watched.unit for disk_id in placement.disks if (watched := self._watch.get(disk_id))]
             volume_id = VolumeId(int.from_bytes(self._world.entropy.token(8), "big"))
-            await self._claims.claim(volume_id, placement.profile, placement.disks)
+            await self._claims.claim(volume_id, placement.profile, placement.disks, disk_class)
             try:
                 volume = await create_volume(
                     volume_id=volume_id,
@@ -75,12 +77,19 @@ class VolumeOpener:
                     refused.append(units[slot].disk_id)
                 continue
             self._registry.add(volume)
-            log.info("volume.opened", extra={"volume": volume_text(volume_id), "profile": placement.profile.name})
+            log.info(
+                "volume.opened",
+                extra={
+                    "volume": volume_text(volume_id),
+                    "profile": placement.profile.name,
+                    "disk_class": disk_class,
+                },
+            )
             return volume
 
-    def can_do_without(self, unit: DiskUnit) -> bool:
-        """Could a volume be opened now on healthy disks, and not on this one?"""
-        choices = self._watch.choices(_SHARD_ROOM, leave_out=(unit.disk_id,))
+    def can_do_without(self, unit: DiskUnit, disk_class: str = ANY_DISK) -> bool:
+        """Could a volume of the class be opened now on healthy disks, and not on this one?"""
+        choices = self._watch.choices(_SHARD_ROOM, leave_out=(unit.disk_id,), disk_class=disk_class)
         return degraded_profile(self.profile, sum(choice.usable for choice in choices)) is not None
 
     def appender(
@@ -99,18 +108,20 @@ class VolumeOpener:
             settings=self._append,
         )
 
-    def _place(self, refused: list[DiskId]) -> Placement:
-        """Healthy disks; disks that were only late when too few others are left."""
+    def _place(self, refused: list[DiskId], disk_class: str) -> Placement:
+        """Healthy disks of the class; disks that were only late when too few others are left."""
+        choices_of = partial(self._watch.choices, leave_out=refused, disk_class=disk_class)
         for late_too in (False, True):
-            choices = self._watch.choices(_SHARD_ROOM, leave_out=refused, late_too=late_too)
+            choices = choices_of(_SHARD_ROOM, late_too=late_too)
             placement = place_volume(self.profile, choices, self._draw)
             if placement is not None:
                 return placement
-        sound = sum(choice.usable for choice in self._watch.choices(-(1 << 62), leave_out=refused, late_too=True))
+        sound = sum(choice.usable for choice in choices_of(-(1 << 62), late_too=True))
         need = self.profile.m + 1
+        of_class = f" of class {disk_class}" if disk_class != ANY_DISK else ""
         if sound >= need:
-            raise Unavailable("the disks are full", ErrorCode.INSUFFICIENT_STORAGE)
-        raise Unavailable(f"{sound} disks can be written, {need} are needed")
+            raise Unavailable(f"the disks{of_class} are full", ErrorCode.INSUFFICIENT_STORAGE)
+        raise Unavailable(f"{sound} disks{of_class} can be written, {need} are needed")
 
     def _draw(self) -> float:
         return self._world.entropy.uniform(0.0, 1.0)

@@ -36,18 +36,28 @@ class HealthReason(_message.Message):
     def __init__(self, code: _Optional[str] = ..., severity: _Optional[_Union[Health, str]] = ..., summary: _Optional[str] = ..., next_step: _Optional[str] = ...) -> None: ...
 
 class Disk(_message.Message):
-    __slots__ = ("disk_id", "path", "state", "total_bytes", "free_bytes")
+    __slots__ = ("disk_id", "path", "state", "total_bytes", "free_bytes", "disk_class")
     DISK_ID_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_CLASS_FIELD_NUMBER: _ClassVar[int]
     disk_id: str
     path: str
     state: str
     total_bytes: int
     free_bytes: int
-    def __init__(self, disk_id: _Optional[str] = ..., path: _Optional[str] = ..., state: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ...) -> None: ...
+    disk_class: str
+    def __init__(self, disk_id: _Optional[str] = ..., path: _Optional[str] = ..., state: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., disk_class: _Optional[str] = ...) -> None: ...
+
+class StorageClass(_message.Message):
+    __slots__ = ("name", "disk_class")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DISK_CLASS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    disk_class: str
+    def __init__(self, name: _Optional[str] = ..., disk_class: _Optional[str] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("path", "role", "head", "lag", "reason")
@@ -200,7 +210,7 @@ class Gateway(_message.Message):
     def __init__(self, connections: _Optional[int] = ..., requests_now: _Optional[int] = ..., connections_total: _Optional[int] = ..., requests: _Optional[int] = ..., answers_4xx: _Optional[int] = ..., answers_5xx: _Optional[int] = ..., answers_503: _Optional[int] = ..., bytes_in: _Optional[int] = ..., bytes_out: _Optional[int] = ..., refused_connections: _Optional[int] = ..., refused_requests: _Optional[int] = ..., refused_bodies: _Optional[int] = ..., refused_heads: _Optional[int] = ..., slow_clients: _Optional[int] = ..., broken_answers: _Optional[int] = ..., failures: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes", "metadata_writable", "metadata_term", "scrub", "gateway", "scrub_pass", "cell", "rpc")
+    __slots__ = ("health", "reasons", "version", "cluster_id", "endpoint", "profile", "uptime_seconds", "disks", "open_volumes", "closed_volumes", "degraded_volumes", "members", "background", "processes", "metadata_writable", "metadata_term", "scrub", "gateway", "scrub_pass", "cell", "rpc", "storage_classes")
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -222,6 +232,7 @@ class GetStatusResponse(_message.Message):
     SCRUB_PASS_FIELD_NUMBER: _ClassVar[int]
     CELL_FIELD_NUMBER: _ClassVar[int]
     RPC_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_CLASSES_FIELD_NUMBER: _ClassVar[int]
     health: Health
     reasons: _containers.RepeatedCompositeFieldContainer[HealthReason]
     version: str
@@ -243,7 +254,8 @@ class GetStatusResponse(_message.Message):
     scrub_pass: _scrub_pb2.ScrubPass
     cell: _containers.RepeatedCompositeFieldContainer[CellProcess]
     rpc: _containers.RepeatedCompositeFieldContainer[RpcMethod]
-    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., metadata_writable: _Optional[bool] = ..., metadata_term: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ..., gateway: _Optional[_Union[Gateway, _Mapping]] = ..., scrub_pass: _Optional[_Union[_scrub_pb2.ScrubPass, _Mapping]] = ..., cell: _Optional[_Iterable[_Union[CellProcess, _Mapping]]] = ..., rpc: _Optional[_Iterable[_Union[RpcMethod, _Mapping]]] = ...) -> None: ...
+    storage_classes: _containers.RepeatedCompositeFieldContainer[StorageClass]
+    def __init__(self, health: _Optional[_Union[Health, str]] = ..., reasons: _Optional[_Iterable[_Union[HealthReason, _Mapping]]] = ..., version: _Optional[str] = ..., cluster_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., profile: _Optional[str] = ..., uptime_seconds: _Optional[int] = ..., disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., open_volumes: _Optional[int] = ..., closed_volumes: _Optional[int] = ..., degraded_volumes: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., background: _Optional[_Union[Background, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., metadata_writable: _Optional[bool] = ..., metadata_term: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ..., gateway: _Optional[_Union[Gateway, _Mapping]] = ..., scrub_pass: _Optional[_Union[_scrub_pb2.ScrubPass, _Mapping]] = ..., cell: _Optional[_Iterable[_Union[CellProcess, _Mapping]]] = ..., rpc: _Optional[_Iterable[_Union[RpcMethod, _Mapping]]] = ..., storage_classes: _Optional[_Iterable[_Union[StorageClass, _Mapping]]] = ...) -> None: ...
 
 class StartScrubRequest(_message.Message):
     __slots__ = ("anew",)

@@ -26,17 +26,17 @@ from drystone.common.v1 import blobs_pb2 as drystone_dot_common_dot_v1_dot_blobs
 from drystone.common.v1 import errors_pb2 as drystone_dot_common_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!drystone/storage/v1/storage.proto\x12\x13\x64rystone.storage.v1\x1a\x1e\x64rystone/common/v1/blobs.proto\x1a\x1f\x64rystone/common/v1/errors.proto\"\'\n\x14LocateVolumesRequest\x12\x0f\n\x07volumes\x18\x01 \x03(\x04\"\x1c\n\x0bVolumePlace\x12\r\n\x05\x64isks\x18\x01 \x03(\t\"I\n\x15LocateVolumesResponse\x12\x30\n\x06places\x18\x01 \x03(\x0b\x32 .drystone.storage.v1.VolumePlace\"\xa6\x01\n\nAppendItem\x12\x11\n\tbucket_id\x18\x01 \x01(\x04\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0b\n\x03uid\x18\x03 \x01(\x0c\x12\x0c\n\x04part\x18\x04 \x01(\r\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12+\n\x04kind\x18\x06 \x01(\x0e\x32\x1d.drystone.storage.v1.BlobKind\x12\x0f\n\x07payload\x18\x07 \x01(\x0c\x12\x0f\n\x07trailer\x18\x08 \x01(\x0c\"?\n\rAppendRequest\x12.\n\x05items\x18\x01 \x03(\x0b\x32\x1f.drystone.storage.v1.AppendItem\"x\n\x0c\x41ppendResult\x12+\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x1b.drystone.common.v1.BlobRefH\x00\x12\x30\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1f.drystone.common.v1.ErrorDetailH\x00\x42\t\n\x07outcome\"D\n\x0e\x41ppendResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.drystone.storage.v1.AppendResult\"\xe3\x01\n\x12\x41ppendPieceRequest\x12\x11\n\tbucket_id\x18\x01 \x01(\x04\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0b\n\x03uid\x18\x03 \x01(\x0c\x12\x0c\n\x04part\x18\x04 \x01(\r\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12+\n\x04kind\x18\x06 \x01(\x0e\x32\x1d.drystone.storage.v1.BlobKind\x12\x0f\n\x07\x62lob_id\x18\x07 \x01(\x0c\x12\x14\n\x0cpiece_offset\x18\x08 \x01(\x04\x12\x0f\n\x07trailer\x18\t \x01(\x0c\x12\x0c\n\x04last\x18\n \x01(\x08\x12\x0f\n\x07payload\x18\x0b \x01(\x0c\"H\n\x13\x41ppendPieceResponse\x12\x31\n\x06\x65xtent\x18\x01 \x01(\x0b\x32!.drystone.common.v1.StripedExtent\"W\n\nShortRange\x12*\n\x05\x62lobs\x18\x01 \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\r\"C\n\x10ReadShortRequest\x12/\n\x06ranges\x18\x01 \x03(\x0b\x32\x1f.drystone.storage.v1.ShortRange\"[\n\x0bShortResult\x12\x0f\n\x05\x62ytes\x18\x01 \x01(\x0cH\x00\x12\x30\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1f.drystone.common.v1.ErrorDetailH\x00\x42\t\n\x07outcome\"F\n\x11ReadShortResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .drystone.storage.v1.ShortResult\"X\n\x0bReadRequest\x12*\n\x05\x62lobs\x18\x01 \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\"\x1d\n\x0cReadResponse\x12\r\n\x05\x62ytes\x18\x01 \x01(\x0c\"\x12\n\x10GetStatusRequest\"\x84\x01\n\nDiskStatus\x12\x0f\n\x07\x64isk_id\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.drystone.storage.v1.DiskState\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x04\x12\x12\n\nfree_bytes\x18\x05 \x01(\x04\"\x9c\x01\n\x11GetStatusResponse\x12.\n\x05\x64isks\x18\x01 \x03(\x0b\x32\x1f.drystone.storage.v1.DiskStatus\x12\x14\n\x0copen_volumes\x18\x02 \x01(\x04\x12\x16\n\x0e\x63losed_volumes\x18\x03 \x01(\x04\x12\x18\n\x10\x64\x65graded_volumes\x18\x04 \x01(\x04\x12\x0f\n\x07profile\x18\x05 \x01(\t*\x7f\n\x08\x42lobKind\x12\x19\n\x15\x42LOB_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x42LOB_KIND_DATA\x10\x01\x12\x16\n\x12\x42LOB_KIND_MANIFEST\x10\x02\x12\x12\n\x0e\x42LOB_KIND_NAME\x10\x03\x12\x18\n\x14\x42LOB_KIND_CHECKPOINT\x10\x04*n\n\tDiskState\x12\x1a\n\x16\x44ISK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44ISK_STATE_HEALTHY\x10\x01\x12\x16\n\x12\x44ISK_STATE_SUSPECT\x10\x02\x12\x15\n\x11\x44ISK_STATE_FAILED\x10\x03\x32\xb4\x04\n\x0eStorageService\x12Q\n\x06\x41ppend\x12\".drystone.storage.v1.AppendRequest\x1a#.drystone.storage.v1.AppendResponse\x12`\n\x0b\x41ppendPiece\x12\'.drystone.storage.v1.AppendPieceRequest\x1a(.drystone.storage.v1.AppendPieceResponse\x12Z\n\tReadShort\x12%.drystone.storage.v1.ReadShortRequest\x1a&.drystone.storage.v1.ReadShortResponse\x12M\n\x04Read\x12 .drystone.storage.v1.ReadRequest\x1a!.drystone.storage.v1.ReadResponse0\x01\x12\x66\n\rLocateVolumes\x12).drystone.storage.v1.LocateVolumesRequest\x1a*.drystone.storage.v1.LocateVolumesResponse\x12Z\n\tGetStatus\x12%.drystone.storage.v1.GetStatusRequest\x1a&.drystone.storage.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!drystone/storage/v1/storage.proto\x12\x13\x64rystone.storage.v1\x1a\x1e\x64rystone/common/v1/blobs.proto\x1a\x1f\x64rystone/common/v1/errors.proto\"\'\n\x14LocateVolumesRequest\x12\x0f\n\x07volumes\x18\x01 \x03(\x04\"\x1c\n\x0bVolumePlace\x12\r\n\x05\x64isks\x18\x01 \x03(\t\"I\n\x15LocateVolumesResponse\x12\x30\n\x06places\x18\x01 \x03(\x0b\x32 .drystone.storage.v1.VolumePlace\"\xba\x01\n\nAppendItem\x12\x11\n\tbucket_id\x18\x01 \x01(\x04\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0b\n\x03uid\x18\x03 \x01(\x0c\x12\x0c\n\x04part\x18\x04 \x01(\r\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12+\n\x04kind\x18\x06 \x01(\x0e\x32\x1d.drystone.storage.v1.BlobKind\x12\x0f\n\x07payload\x18\x07 \x01(\x0c\x12\x0f\n\x07trailer\x18\x08 \x01(\x0c\x12\x12\n\ndisk_class\x18\t \x01(\t\"?\n\rAppendRequest\x12.\n\x05items\x18\x01 \x03(\x0b\x32\x1f.drystone.storage.v1.AppendItem\"x\n\x0c\x41ppendResult\x12+\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x1b.drystone.common.v1.BlobRefH\x00\x12\x30\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1f.drystone.common.v1.ErrorDetailH\x00\x42\t\n\x07outcome\"D\n\x0e\x41ppendResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.drystone.storage.v1.AppendResult\"\xf7\x01\n\x12\x41ppendPieceRequest\x12\x11\n\tbucket_id\x18\x01 \x01(\x04\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0b\n\x03uid\x18\x03 \x01(\x0c\x12\x0c\n\x04part\x18\x04 \x01(\r\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12+\n\x04kind\x18\x06 \x01(\x0e\x32\x1d.drystone.storage.v1.BlobKind\x12\x0f\n\x07\x62lob_id\x18\x07 \x01(\x0c\x12\x14\n\x0cpiece_offset\x18\x08 \x01(\x04\x12\x0f\n\x07trailer\x18\t \x01(\x0c\x12\x0c\n\x04last\x18\n \x01(\x08\x12\x0f\n\x07payload\x18\x0b \x01(\x0c\x12\x12\n\ndisk_class\x18\x0c \x01(\t\"H\n\x13\x41ppendPieceResponse\x12\x31\n\x06\x65xtent\x18\x01 \x01(\x0b\x32!.drystone.common.v1.StripedExtent\"W\n\nShortRange\x12*\n\x05\x62lobs\x18\x01 \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\r\"C\n\x10ReadShortRequest\x12/\n\x06ranges\x18\x01 \x03(\x0b\x32\x1f.drystone.storage.v1.ShortRange\"[\n\x0bShortResult\x12\x0f\n\x05\x62ytes\x18\x01 \x01(\x0cH\x00\x12\x30\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1f.drystone.common.v1.ErrorDetailH\x00\x42\t\n\x07outcome\"F\n\x11ReadShortResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .drystone.storage.v1.ShortResult\"X\n\x0bReadRequest\x12*\n\x05\x62lobs\x18\x01 \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\"\x1d\n\x0cReadResponse\x12\r\n\x05\x62ytes\x18\x01 \x01(\x0c\"\x12\n\x10GetStatusRequest\"\x98\x01\n\nDiskStatus\x12\x0f\n\x07\x64isk_id\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.drystone.storage.v1.DiskState\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x04\x12\x12\n\nfree_bytes\x18\x05 \x01(\x04\x12\x12\n\ndisk_class\x18\x06 \x01(\t\"\x9c\x01\n\x11GetStatusResponse\x12.\n\x05\x64isks\x18\x01 \x03(\x0b\x32\x1f.drystone.storage.v1.DiskStatus\x12\x14\n\x0copen_volumes\x18\x02 \x01(\x04\x12\x16\n\x0e\x63losed_volumes\x18\x03 \x01(\x04\x12\x18\n\x10\x64\x65graded_volumes\x18\x04 \x01(\x04\x12\x0f\n\x07profile\x18\x05 \x01(\t*\x7f\n\x08\x42lobKind\x12\x19\n\x15\x42LOB_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x42LOB_KIND_DATA\x10\x01\x12\x16\n\x12\x42LOB_KIND_MANIFEST\x10\x02\x12\x12\n\x0e\x42LOB_KIND_NAME\x10\x03\x12\x18\n\x14\x42LOB_KIND_CHECKPOINT\x10\x04*n\n\tDiskState\x12\x1a\n\x16\x44ISK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44ISK_STATE_HEALTHY\x10\x01\x12\x16\n\x12\x44ISK_STATE_SUSPECT\x10\x02\x12\x15\n\x11\x44ISK_STATE_FAILED\x10\x03\x32\xb4\x04\n\x0eStorageService\x12Q\n\x06\x41ppend\x12\".drystone.storage.v1.AppendRequest\x1a#.drystone.storage.v1.AppendResponse\x12`\n\x0b\x41ppendPiece\x12\'.drystone.storage.v1.AppendPieceRequest\x1a(.drystone.storage.v1.AppendPieceResponse\x12Z\n\tReadShort\x12%.drystone.storage.v1.ReadShortRequest\x1a&.drystone.storage.v1.ReadShortResponse\x12M\n\x04Read\x12 .drystone.storage.v1.ReadRequest\x1a!.drystone.storage.v1.ReadResponse0\x01\x12\x66\n\rLocateVolumes\x12).drystone.storage.v1.LocateVolumesRequest\x1a*.drystone.storage.v1.LocateVolumesResponse\x12Z\n\tGetStatus\x12%.drystone.storage.v1.GetStatusRequest\x1a&.drystone.storage.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'drystone.storage.v1.storage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BLOBKIND']._serialized_start=1757
-  _globals['_BLOBKIND']._serialized_end=1884
-  _globals['_DISKSTATE']._serialized_start=1886
-  _globals['_DISKSTATE']._serialized_end=1996
+  _globals['_BLOBKIND']._serialized_start=1817
+  _globals['_BLOBKIND']._serialized_end=1944
+  _globals['_DISKSTATE']._serialized_start=1946
+  _globals['_DISKSTATE']._serialized_end=2056
   _globals['_LOCATEVOLUMESREQUEST']._serialized_start=123
   _globals['_LOCATEVOLUMESREQUEST']._serialized_end=162
   _globals['_VOLUMEPLACE']._serialized_start=164
@@ -44,35 +44,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOCATEVOLUMESRESPONSE']._serialized_start=194
   _globals['_LOCATEVOLUMESRESPONSE']._serialized_end=267
   _globals['_APPENDITEM']._serialized_start=270
-  _globals['_APPENDITEM']._serialized_end=436
-  _globals['_APPENDREQUEST']._serialized_start=438
-  _globals['_APPENDREQUEST']._serialized_end=501
-  _globals['_APPENDRESULT']._serialized_start=503
-  _globals['_APPENDRESULT']._serialized_end=623
-  _globals['_APPENDRESPONSE']._serialized_start=625
-  _globals['_APPENDRESPONSE']._serialized_end=693
-  _globals['_APPENDPIECEREQUEST']._serialized_start=696
-  _globals['_APPENDPIECEREQUEST']._serialized_end=923
-  _globals['_APPENDPIECERESPONSE']._serialized_start=925
-  _globals['_APPENDPIECERESPONSE']._serialized_end=997
-  _globals['_SHORTRANGE']._serialized_start=999
-  _globals['_SHORTRANGE']._serialized_end=1086
-  _globals['_READSHORTREQUEST']._serialized_start=1088
-  _globals['_READSHORTREQUEST']._serialized_end=1155
-  _globals['_SHORTRESULT']._serialized_start=1157
-  _globals['_SHORTRESULT']._serialized_end=1248
-  _globals['_READSHORTRESPONSE']._serialized_start=1250
-  _globals['_READSHORTRESPONSE']._serialized_end=1320
-  _globals['_READREQUEST']._serialized_start=1322
-  _globals['_READREQUEST']._serialized_end=1410
-  _globals['_READRESPONSE']._serialized_start=1412
-  _globals['_READRESPONSE']._serialized_end=1441
-  _globals['_GETSTATUSREQUEST']._serialized_start=1443
-  _globals['_GETSTATUSREQUEST']._serialized_end=1461
-  _globals['_DISKSTATUS']._serialized_start=1464
-  _globals['_DISKSTATUS']._serialized_end=1596
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1599
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1755
-  _globals['_STORAGESERVICE']._serialized_start=1999
-  _globals['_STORAGESERVICE']._serialized_end=2563
+  _globals['_APPENDITEM']._serialized_end=456
+  _globals['_APPENDREQUEST']._serialized_start=458
+  _globals['_APPENDREQUEST']._serialized_end=521
+  _globals['_APPENDRESULT']._serialized_start=523
+  _globals['_APPENDRESULT']._serialized_end=643
+  _globals['_APPENDRESPONSE']._serialized_start=645
+  _globals['_APPENDRESPONSE']._serialized_end=713
+  _globals['_APPENDPIECEREQUEST']._serialized_start=716
+  _globals['_APPENDPIECEREQUEST']._serialized_end=963
+  _globals['_APPENDPIECERESPONSE']._serialized_start=965
+  _globals['_APPENDPIECERESPONSE']._serialized_end=1037
+  _globals['_SHORTRANGE']._serialized_start=1039
+  _globals['_SHORTRANGE']._serialized_end=1126
+  _globals['_READSHORTREQUEST']._serialized_start=1128
+  _globals['_READSHORTREQUEST']._serialized_end=1195
+  _globals['_SHORTRESULT']._serialized_start=1197
+  _globals['_SHORTRESULT']._serialized_end=1288
+  _globals['_READSHORTRESPONSE']._serialized_start=1290
+  _globals['_READSHORTRESPONSE']._serialized_end=1360
+  _globals['_READREQUEST']._serialized_start=1362
+  _globals['_READREQUEST']._serialized_end=1450
+  _globals['_READRESPONSE']._serialized_start=1452
+  _globals['_READRESPONSE']._serialized_end=1481
+  _globals['_GETSTATUSREQUEST']._serialized_start=1483
+  _globals['_GETSTATUSREQUEST']._serialized_end=1501
+  _globals['_DISKSTATUS']._serialized_start=1504
+  _globals['_DISKSTATUS']._serialized_end=1656
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1659
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1815
+  _globals['_STORAGESERVICE']._serialized_start=2059
+  _globals['_STORAGESERVICE']._serialized_end=2623
 # @@protoc_insertion_point(module_scope)

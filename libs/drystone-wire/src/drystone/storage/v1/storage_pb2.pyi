@@ -52,7 +52,7 @@ class LocateVolumesResponse(_message.Message):
     def __init__(self, places: _Optional[_Iterable[_Union[VolumePlace, _Mapping]]] = ...) -> None: ...
 
 class AppendItem(_message.Message):
-    __slots__ = ("bucket_id", "key", "uid", "part", "offset", "kind", "payload", "trailer")
+    __slots__ = ("bucket_id", "key", "uid", "part", "offset", "kind", "payload", "trailer", "disk_class")
     BUCKET_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class AppendItem(_message.Message):
     KIND_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TRAILER_FIELD_NUMBER: _ClassVar[int]
+    DISK_CLASS_FIELD_NUMBER: _ClassVar[int]
     bucket_id: int
     key: bytes
     uid: bytes
@@ -69,7 +70,8 @@ class AppendItem(_message.Message):
     kind: BlobKind
     payload: bytes
     trailer: bytes
-    def __init__(self, bucket_id: _Optional[int] = ..., key: _Optional[bytes] = ..., uid: _Optional[bytes] = ..., part: _Optional[int] = ..., offset: _Optional[int] = ..., kind: _Optional[_Union[BlobKind, str]] = ..., payload: _Optional[bytes] = ..., trailer: _Optional[bytes] = ...) -> None: ...
+    disk_class: str
+    def __init__(self, bucket_id: _Optional[int] = ..., key: _Optional[bytes] = ..., uid: _Optional[bytes] = ..., part: _Optional[int] = ..., offset: _Optional[int] = ..., kind: _Optional[_Union[BlobKind, str]] = ..., payload: _Optional[bytes] = ..., trailer: _Optional[bytes] = ..., disk_class: _Optional[str] = ...) -> None: ...
 
 class AppendRequest(_message.Message):
     __slots__ = ("items",)
@@ -92,7 +94,7 @@ class AppendResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[AppendResult, _Mapping]]] = ...) -> None: ...
 
 class AppendPieceRequest(_message.Message):
-    __slots__ = ("bucket_id", "key", "uid", "part", "offset", "kind", "blob_id", "piece_offset", "trailer", "last", "payload")
+    __slots__ = ("bucket_id", "key", "uid", "part", "offset", "kind", "blob_id", "piece_offset", "trailer", "last", "payload", "disk_class")
     BUCKET_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +106,7 @@ class AppendPieceRequest(_message.Message):
     TRAILER_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    DISK_CLASS_FIELD_NUMBER: _ClassVar[int]
     bucket_id: int
     key: bytes
     uid: bytes
@@ -115,7 +118,8 @@ class AppendPieceRequest(_message.Message):
     trailer: bytes
     last: bool
     payload: bytes
-    def __init__(self, bucket_id: _Optional[int] = ..., key: _Optional[bytes] = ..., uid: _Optional[bytes] = ..., part: _Optional[int] = ..., offset: _Optional[int] = ..., kind: _Optional[_Union[BlobKind, str]] = ..., blob_id: _Optional[bytes] = ..., piece_offset: _Optional[int] = ..., trailer: _Optional[bytes] = ..., last: _Optional[bool] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    disk_class: str
+    def __init__(self, bucket_id: _Optional[int] = ..., key: _Optional[bytes] = ..., uid: _Optional[bytes] = ..., part: _Optional[int] = ..., offset: _Optional[int] = ..., kind: _Optional[_Union[BlobKind, str]] = ..., blob_id: _Optional[bytes] = ..., piece_offset: _Optional[int] = ..., trailer: _Optional[bytes] = ..., last: _Optional[bool] = ..., payload: _Optional[bytes] = ..., disk_class: _Optional[str] = ...) -> None: ...
 
 class AppendPieceResponse(_message.Message):
     __slots__ = ("extent",)
@@ -174,18 +178,20 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DiskStatus(_message.Message):
-    __slots__ = ("disk_id", "label", "state", "total_bytes", "free_bytes")
+    __slots__ = ("disk_id", "label", "state", "total_bytes", "free_bytes", "disk_class")
     DISK_ID_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_CLASS_FIELD_NUMBER: _ClassVar[int]
     disk_id: str
     label: str
     state: DiskState
     total_bytes: int
     free_bytes: int
-    def __init__(self, disk_id: _Optional[str] = ..., label: _Optional[str] = ..., state: _Optional[_Union[DiskState, str]] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ...) -> None: ...
+    disk_class: str
+    def __init__(self, disk_id: _Optional[str] = ..., label: _Optional[str] = ..., state: _Optional[_Union[DiskState, str]] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., disk_class: _Optional[str] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
     __slots__ = ("disks", "open_volumes", "closed_volumes", "degraded_volumes", "profile")
