@@ -93,3 +93,35 @@ def test_a_file_that_is_not_toml_is_one_problem(tmp_path: Path, bad: str) -> Non
     file.write_bytes(bad.encode("latin-1"))
     with pytest.raises(ConfigError, match="not valid TOML"):
         load(file=file, environment={})
+
+
+def test_classes_are_tables_in_the_file_and_pairs_elsewhere(tmp_path: Path) -> None:
+    """All sources say the same; what is given survives the trip to a child; what cannot be mapped is told with its source."""
+    file = tmp_path / "d.toml"
+    file.write_text(
+        '[storage]\nclasses = {STANDARD = "ssd", STANDARD_IA = "hdd"}\ndisk_classes = {"/mnt/cold*" = "hdd"}\n'
+    )
+    wanted = (("STANDARD", "ssd"), ("STANDARD_IA", "hdd")), (("/mnt/cold*", "hdd"),)
+    pairs = {"DRYSTONE_STORAGE_CLASSES": "STANDARD=ssd, STANDARD_IA=hdd"}
+    for settings in (
+        load(file=file, environment={}),
+        load(file=file, environment={"DRYSTONE_STORAGE_CLASSES": "STANDARD=x"}, flags={"storage.classes": "STANDARD=ssd,STANDARD_IA=hdd"}),
+        load(environment=pairs, flags={"storage.disk_classes": "/mnt/cold*=hdd"}),
+    ):  # fmt: skip
+        assert (settings.storage.classes, settings.storage.disk_classes) == wanted
+        assert Settings.from_mapping(json.loads(json.dumps(settings.as_mapping(secrets=True)))) == settings
+    file.write_text('[storage]\nclasses = {GLACIER = "hdd", HOUSE = "hdd", STANDARD = "SSD"}\ndisk_classes = ["a"]\n')
+    with pytest.raises(ConfigError) as caught:
+        load(
+            file=file, environment={"DRYSTONE_STORAGE_DISK_CLASSES": "/d0"}, flags={"storage.disk_classes": "/a=x,/a=y"}
+        )
+    text = "\n".join(caught.value.problems)
+    for expected in (
+        f"{file}:storage.classes: GLACIER cannot be mapped: its objects must be restored",
+        f"{file}:storage.classes: 'HOUSE' is not a storage class that can be mapped",
+        f"{file}:storage.classes: 'SSD' is not a disk class",
+        f"{file}:storage.disk_classes: ['a'] is not a table of texts",
+        "DRYSTONE_STORAGE_DISK_CLASSES: '/d0' has an entry that is not KEY=value",
+        "--disk-classes: '/a=x,/a=y' names /a twice",
+    ):
+        assert expected in text, (expected, text)

@@ -4,7 +4,7 @@
 import asyncio
 import errno
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from drystone_core.extents import PACK_LIMIT, BlobRef
 from drystone_core.ids import BucketId, Key, Uid
@@ -12,6 +12,7 @@ from drystone_core.ports import Lane
 from drystone_core.services import BlobHeader, SmallBlob
 from drystone_datapath.append import AppendSettings
 from drystone_runtime.background import Background
+from drystone_storage.disks.classes import DiskClasses
 from drystone_storage.node import StorageNode, build
 from drystone_storage.settings import OpenSettings, StorageSettings, WatchSettings
 from drystone_storage.world import World
@@ -53,13 +54,24 @@ class SimPlace(SimDisk):
 class StorageBench:
     """Disks, a node on them, and the model: what was acknowledged."""
 
-    def __init__(self, disks: int = 6, *, seed: int = 1, capacity: int = 1 << 40, limit: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        disks: int = 6,
+        *,
+        seed: int = 1,
+        capacity: int = 1 << 40,
+        limit: int = 1 << 30,
+        classes: Sequence[str] = (),
+    ) -> None:
+        """`classes`: of the disks, one each, to which volumes keep; none: nobody named any."""
         self.clock = ManualClock()
         self.places = {f"/d{i}": SimPlace(f"/d{i}", capacity=capacity, clock=self.clock) for i in range(disks)}
         self.entropy = SeededEntropy(seed)
         self.rng = random.Random(seed)
         self.settings = StorageSettings(
             paths=tuple(self.places),
+            disk_classes=DiskClasses(tuple(zip(self.places, classes, strict=False))),
+            apart=tuple(sorted(set(classes))),
             scan_pause=0.0,
             append=AppendSettings(volume_limit=limit, allocate_step=0),
             watch=WatchSettings(reserve=1 * MIB, adopt_after=0.0),
@@ -109,24 +121,25 @@ class StorageBench:
     async def stop(self) -> None:
         await self.node.stop()
 
-    def blob(self, size: int) -> tuple[SmallBlob, bytes]:
+    def blob(self, size: int, disk_class: str = "") -> tuple[SmallBlob, bytes]:
         payload = self.rng.randbytes(size)
-        return SmallBlob(header=self.header(), payload=payload, trailer=b"t" * 20), payload
+        return SmallBlob(header=self.header(disk_class), payload=payload, trailer=b"t" * 20), payload
 
-    def header(self) -> BlobHeader:
+    def header(self, disk_class: str = "") -> BlobHeader:
         number = len(self.model) + self.rng.randrange(1 << 30)
-        return BlobHeader(bucket_id=BucketId(1), key=Key(b"k%d" % number), uid=Uid(self.rng.randbytes(16)))
+        uid = Uid(self.rng.randbytes(16))
+        return BlobHeader(bucket_id=BucketId(1), key=Key(b"k%d" % number), uid=uid, disk_class=disk_class)
 
-    async def put(self, size: int = 3000) -> int:
+    async def put(self, size: int = 3000, disk_class: str = "") -> int:
         """Append, remember as acknowledged, return its number."""
-        blob, payload = self.blob(size)
+        blob, payload = self.blob(size, disk_class)
         ref = await self.node.append(blob)
         return self.remember(ref, payload)
 
-    async def put_large(self, size: int) -> int:
+    async def put_large(self, size: int, disk_class: str = "") -> int:
         assert size > PACK_LIMIT
         payload = self.rng.randbytes(size)
-        writer = self.node.writer(self.header(), expected=size)
+        writer = self.node.writer(self.header(disk_class), expected=size)
         at = 0
         try:
             while at < size:
