@@ -6,7 +6,7 @@ Each node has lanes, tasks and a line to the coordinator of its own; `cut_off` l
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from drystone_runtime.rpc.channel import open_channel
 from drystone_runtime.rpc.server import RpcServer, RpcServerSettings
 from drystone_runtime.rpc.storage_client import RpcStorage
 from drystone_storage.cell.member import CellMember, MemberSettings
+from drystone_storage.disks.classes import DiskClasses
 from drystone_storage.rpc.disks import disk_service
 from drystone_storage.rpc.server import storage_service
 from drystone_storage.rpc.upkeep import upkeep_service
@@ -53,6 +54,8 @@ class CellOfNodes:
     cell: ClusterId = CELL
     profile: Profile = field(default_factory=lambda: Profile(4, 2))
     disks_each: int = 1
+    classes: Sequence[str] = ()
+    """Class of each disk of a node, in order; of the others: none is named."""
     racks: Mapping[str, str] = field(default_factory=dict)
     """Node → its rack; none for those that are not named."""
     ttl: float = TTL
@@ -93,6 +96,7 @@ class CellOfNodes:
             storage=StorageSettings(
                 paths=tuple(str(self.root / f"{name}-d{index}") for index in range(disks or self.disks_each)),
                 add_disks=bool(disks),
+                disk_classes=DiskClasses(tuple((f"*/{name}-d{at}", one) for at, one in enumerate(self.classes))),
                 profile=self.profile,
                 cell=self.cell,
                 append=AppendSettings(allocate_step=1 << 20),
@@ -142,14 +146,15 @@ class CellOfNodes:
         await self.store.close()
         self.clock.stop()
 
-    def blob(self, size: int) -> SmallBlob:
+    def blob(self, size: int, disk_class: str = "") -> SmallBlob:
         """A blob of that size."""
-        header = BlobHeader(bucket_id=BucketId(3), key=Key(b"key"), uid=Uid(self.rng.randbytes(16)))
+        uid = Uid(self.rng.randbytes(16))
+        header = BlobHeader(bucket_id=BucketId(3), key=Key(b"key"), uid=uid, disk_class=disk_class)
         return SmallBlob(header=header, payload=self.rng.randbytes(size), trailer=b"t")
 
-    async def put(self, name: str, size: int) -> BlobRef:
+    async def put(self, name: str, size: int, disk_class: str = "") -> BlobRef:
         """Append at one node; remembered when acknowledged."""
-        blob = self.blob(size)
+        blob = self.blob(size, disk_class)
         ref = await self.nodes[name].member.node.append(blob)
         self.model.append((ref, bytes(blob.payload)))
         return ref

@@ -46,6 +46,10 @@ class Shape:
     replication: int = 1
     etcd: int = 3
     zones: int = 3
+    disk_classes: Mapping[str, str] = field(default_factory=dict)
+    """Pattern of a directory (`*/disk-2`) → class of the disk."""
+    classes: Mapping[str, str] = field(default_factory=dict)
+    """Storage class → class of the disks it lies on."""
     profile: str = "rs-4-2"
     session: str = "4s"
     """A process that is silent for so long counts as gone."""
@@ -358,7 +362,11 @@ class Cluster:
                 "tls_cert": str(certs / f"{role}-{name}.crt"),
                 "tls_key": str(certs / f"{role}-{name}.key"),
             },
-            "storage": {"profile": self.shape.profile},
+            "storage": {
+                "profile": self.shape.profile,
+                "disk_classes": dict(self.shape.disk_classes),
+                "classes": dict(self.shape.classes),
+            },
             "metadata": {"tablet_rows": self.shape.tablet_rows},
             "log": {"format": "json"},
             **self._stores(),
@@ -396,9 +404,15 @@ def _toml(sections: Mapping[str, Mapping[str, object]]) -> str:
     lines = []
     for name, values in sections.items():
         lines.append(f"[{name}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        lines += [f"{key} = {_value(value)}" for key, value in values.items()]
         lines.append("")
     return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(one)}" for key, one in value.items()) + "}"
+    return json.dumps(value)
 
 
 def main() -> None:
