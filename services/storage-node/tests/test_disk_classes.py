@@ -348,3 +348,21 @@ async def test_whatever_disks_do_no_volume_leaves_its_class(seed: int) -> None:
     await bench.advance(1300.0)
     await bench.check_all()
     await bench.background.stop()
+
+
+async def test_a_slow_disk_is_left_only_where_its_own_class_can_do_without_it() -> None:
+    """Three cold disks are the least for m = 2: their slow one stays in use, whatever the warm ones could take."""
+    bench = StorageBench(9, classes=("ssd",) * 6 + ("hdd",) * 3)
+    bench.settings = replace(bench.settings, profile=Profile(4, 2))
+    bench.node = bench._node()
+    await bench.start()
+    for name, left in (("hdd", False), ("ssd", True)):
+        (volume,) = volumes_of(bench, [await bench.put(4000, name)])
+        slot = volume.slots[1]
+        assert slot is not None
+        bench.node.watch.slow(slot.unit)
+        bench.node._chains.tick()
+        assert (bench.node._chains.of(name).packs.current is None) == left
+        (after,) = volumes_of(bench, [await bench.put(4000, name)])
+        assert (after is not volume) == left and classes_of(after) == {name}
+    await bench.background.stop()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from drystone_core.errors import ErrorCode, Unavailable
 from drystone_core.profiles import Profile
 
 STANDARD = "STANDARD"
@@ -26,6 +27,16 @@ _DEFERRED = {
     "INTELLIGENT_TIERING": "its objects move between tiers by themselves, and nothing moves them yet",
 }
 _DISK_CLASS = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+def class_unavailable(sentence: str, disk_class: str, code: ErrorCode = ErrorCode.SERVICE_UNAVAILABLE) -> Unavailable:
+    """That the disks of a class (or all, ANY_DISK) take nothing."""
+    return Unavailable(sentence, code) if disk_class == ANY_DISK else Unavailable(sentence, code, DiskClass=disk_class)
+
+
+def is_about_class(error: Unavailable) -> bool:
+    """Is it about the disks of one class? Then who answered it is well, and so may be other classes."""
+    return "DiskClass" in error.details
 
 
 def is_disk_class(text: str) -> bool:

@@ -4,6 +4,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,18 @@ async def test_a_node_that_goes_away_costs_no_request(gateway: Gateway) -> None:
     with pytest.raises(DrystoneError) as none_left:
         await gateway.put(10)
     assert isinstance(none_left.value, Unavailable)
+
+
+async def test_a_class_that_is_short_of_disks_makes_no_node_suspect(gateway: Gateway) -> None:
+    """Refused by name, small and large; every node is asked for other blobs in the same order as before."""
+    cold = replace(gateway.header(), disk_class="hdd")
+    with pytest.raises(Unavailable, match="no disk of class hdd is known"):
+        await gateway.storage.append(SmallBlob(header=cold, payload=b"x", trailer=b"t"))
+    writer = gateway.storage.writer(cold, expected=200_000)
+    (await writer.space())[:] = bytes(200_000)
+    await writer.write(200_000)
+    with pytest.raises(Unavailable, match="no disk of class hdd is known"):
+        await writer.finish(b"trailer")
+    assert {node.avoid_until for node in gateway.nodes} == {float("-inf")}
+    await gateway.put(4000)
+    await gateway.agree()

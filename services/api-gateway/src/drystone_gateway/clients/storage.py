@@ -22,6 +22,7 @@ from drystone_core.extents import BlobRef, StripedExtent
 from drystone_core.ids import BlobId, make_blob_id
 from drystone_core.ports import Buffer, Clock, Entropy
 from drystone_core.services import BlobHeader, BlobWriter, ReadChunk, SmallBlob
+from drystone_core.storage_classes import is_about_class
 from drystone_datapath.buffers import PIECE_BYTES, BufferPool
 from drystone_datapath.pack import Piece
 from drystone_datapath.write import StripedWriter
@@ -172,7 +173,7 @@ class CellStorage:
         return within(self._settings.late, f"the storage node {node.name}")
 
     def _failed(self, node: CellNode, error: Unavailable) -> Unavailable:
-        if error.code is not ErrorCode.INSUFFICIENT_STORAGE:
+        if error.code is not ErrorCode.INSUFFICIENT_STORAGE and not is_about_class(error):
             self._choice.failed(node)
         return error
 

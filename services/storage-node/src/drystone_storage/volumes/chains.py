@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from drystone_core.errors import Unavailable
-from drystone_core.storage_classes import ANY_DISK
+from drystone_core.storage_classes import ANY_DISK, class_unavailable
 from drystone_datapath.volume import Volume
 from drystone_storage.volumes.open_volumes import OpenVolumes
 
@@ -58,7 +58,7 @@ class ClassChains:
         if self._stopped:
             raise Unavailable("the storage node is stopping")
         if disk_class != ANY_DISK and not self._known(disk_class):
-            raise Unavailable(f"no disk of class {disk_class} is known")
+            raise class_unavailable(f"no disk of class {disk_class} is known", disk_class)
         suffix = f".{disk_class}" if disk_class != ANY_DISK else ""
         made = Chains(
             packs=self._make(f"packs{suffix}", disk_class),

@@ -94,7 +94,7 @@ class OpenVolumes:
             self._opening.add_done_callback(self._opened)
         opened = await asyncio.shield(self._opening)
         if isinstance(opened, Unavailable):
-            raise Unavailable(opened.message, opened.code)
+            raise Unavailable(opened.message, opened.code, **opened.details)
         return opened
 
     def tick(self) -> None:

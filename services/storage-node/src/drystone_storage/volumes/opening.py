@@ -11,12 +11,12 @@ Invariants
 import logging
 from functools import partial
 
-from drystone_core.errors import ErrorCode, Unavailable
+from drystone_core.errors import ErrorCode
 from drystone_core.ids import DiskId, VolumeId, volume_text
 from drystone_core.placement import Placement, place_volume
 from drystone_core.profiles import Profile, degraded_profile
 from drystone_core.slowness import PeerTimes
-from drystone_core.storage_classes import ANY_DISK
+from drystone_core.storage_classes import ANY_DISK, class_unavailable
 from drystone_datapath.append import Appender, AppendSettings, OnFailure, OnSlow
 from drystone_datapath.codec import Codecs
 from drystone_datapath.faults import VolumeBroken
@@ -120,8 +120,8 @@ class VolumeOpener:
         need = self.profile.m + 1
         of_class = f" of class {disk_class}" if disk_class != ANY_DISK else ""
         if sound >= need:
-            raise Unavailable(f"the disks{of_class} are full", ErrorCode.INSUFFICIENT_STORAGE)
-        raise Unavailable(f"{sound} disks{of_class} can be written, {need} are needed")
+            raise class_unavailable(f"the disks{of_class} are full", disk_class, ErrorCode.INSUFFICIENT_STORAGE)
+        raise class_unavailable(f"{sound} disks{of_class} can be written, {need} are needed", disk_class)
 
     def _draw(self) -> float:
         return self._world.entropy.uniform(0.0, 1.0)
