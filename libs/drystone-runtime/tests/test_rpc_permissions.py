@@ -30,6 +30,7 @@ OK, DENIED, UNKNOWN, AWAY = (
 CONTRACTS, BORROWED = contract_methods(), borrowed_methods()
 MUST_BE_CLOSED = {
     "/drystone.metadata.v1.MetadataService/Mutate": {"gateway"},
+    "/drystone.metadata.v1.PeerService/TakeSteps": {"metadata"},
     "/drystone.storage.v1.UpkeepService/RetireVolume": {"lifecycle"},
     "/drystone.storage.v1.UpkeepService/FreeStripes": {"lifecycle"},
     "/drystone.admin.v1.AdminService/InspectObject": {"admin"},

@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 
-from drystone_core.errors import DrystoneError
+from drystone_core.errors import DrystoneError, Unreachable
 from drystone_core.ids import make_write_id
 from drystone_core.mutations import CreateBucket
 from drystone_metadata.owned import OwnedMetadata
@@ -15,6 +15,10 @@ from drystone_metadata.store.memory import MemoryStorage, MemoryTablets
 from drystone_metadata.store.ports import CELL_TABLET, TabletId
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.entropy import SystemEntropy
+
+
+async def _nobody(name: str, tablet: TabletId, step: object) -> None:
+    raise Unreachable("there is no other process")
 
 
 class Process:
@@ -30,7 +34,8 @@ class Process:
             owns=self.owns,
         )
         self.metadata = OwnedMetadata(
-            storage=MemoryStorage(tablets), name=name, owner=owner, clock=SystemClock(), entropy=SystemEntropy(),
+            storage=MemoryStorage(tablets), name=name, owner=owner, ask=_nobody,
+            registered=lambda: self.registered, lease=1.0, clock=SystemClock(), entropy=SystemEntropy(),
             settings=MetadataSettings(),
         )  # fmt: skip
 

@@ -27,6 +27,10 @@ async def cell() -> Any:
     await made.end()
 
 
+async def nobody(name: str, tablet: TabletId, step: object) -> None:
+    raise Unavailable("there is no other process")
+
+
 def at_first_carry(process: OneProcess, meanwhile: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
     """When a bucket is first carried to a tablet, something else begins and gets as far as it can."""
     carry, begun = process.service.changes.carry, []
@@ -147,7 +151,15 @@ async def test_running_process_ends_what_it_could_not(monkeypatch: pytest.Monkey
     storage = MemoryStorage(cell.tablets)
     await storage.create(CELL_TABLET, low=b"", high=b"", generation=1)
     node = OwnedMetadata(
-        storage=storage, name="m", owner=lambda _: "m", clock=clock, entropy=cell.entropy, settings=MetadataSettings()
+        storage=storage,
+        name="m",
+        owner=lambda _: "m",
+        ask=nobody,
+        registered=lambda: True,
+        lease=1.0,
+        clock=clock,
+        entropy=cell.entropy,
+        settings=MetadataSettings(),
     )
     running = asyncio.ensure_future(node.run())
 

@@ -3,130 +3,19 @@
 
 import asyncio
 import random
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from drystone_core.errors import DrystoneError, ErrorCode, Refused, Unavailable
-from drystone_core.ids import Key, Uid, make_write_id
-from drystone_core.mutations import CreateBucket, DeleteBucket, DeleteObject, Outcome, PutObject
-from drystone_metadata.owned import OwnedMetadata
-from drystone_metadata.settings import MetadataSettings
-from drystone_metadata.store.memory import MemoryStorage, MemoryTablets
-from drystone_metadata.store.ports import CELL_TABLET, TabletId
-from drystone_metadata.tablets.owning import NotOwner
-from drystone_testing.sim_world import RunningClock, SeededEntropy
-
-SMALL = MetadataSettings(
-    split_rows=48, size_looks=0.02, upkeep_pause=0.05, sweep_rows=16, fill_rows=16, sweep_after=0.2, sweep_interval=0.2
-)
-
-
-class Cluster:
-    """Processes, and a ring that the test turns."""
-
-    def __init__(self, seed: int, count: int = 3, settings: MetadataSettings = SMALL) -> None:
-        self.chance = random.Random(seed)
-        self.clock, self.entropy = RunningClock(), SeededEntropy(seed)
-        self.tablets = MemoryTablets()
-        self.turn = 0
-        self.names = [f"m{number}" for number in range(count)]
-        self.nodes = [
-            OwnedMetadata(
-                storage=MemoryStorage(self.tablets, clock=self.clock, delay=lambda: 0.0),
-                name=name,
-                owner=self.owner,
-                clock=self.clock,
-                entropy=self.entropy,
-                settings=settings,
-            )
-            for name in self.names
-        ]
-
-    def owner(self, tablet: TabletId) -> str:
-        return self.names[(sum(tablet) + self.turn) % len(self.names)]
-
-    @asynccontextmanager
-    async def running(self) -> Any:
-        await self.nodes[0]._storage.create(CELL_TABLET, low=b"", high=b"", generation=1)
-        work = [asyncio.ensure_future(node.run()) for node in self.nodes]
-        try:
-            yield self
-        finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
-
-    def id(self) -> Any:
-        return make_write_id(self.clock.wall_us(), self.entropy.token(16))
-
-    def any(self) -> OwnedMetadata:
-        return self.chance.choice(self.nodes)
-
-    async def decide(self, change: Any) -> Outcome:
-        """As a gateway does: to some process, to the one it names, and again when nobody decided."""
-        node = self.any()
-        until = self.clock.monotonic() + 20
-        while True:
-            try:
-                return await node.mutate(change)
-            except NotOwner as elsewhere:
-                node = self.nodes[self.names.index(elsewhere.details["owner"])]
-                await asyncio.sleep(0.001)
-            except Unavailable:
-                await asyncio.sleep(0.02)
-            if self.clock.monotonic() > until:
-                raise AssertionError("nobody decides")
-
-    async def put(self, key: bytes, bucket: str = "b") -> None:
-        uid = Uid(self.entropy.token(16))
-        await self.decide(
-            PutObject(
-                write_id=self.id(), bucket=bucket, key=Key(key), uid=uid, size=0, etag=uid.hex(), headers={},
-                metadata={}, blobs=(),
-            )
-        )  # fmt: skip
-
-    async def delete(self, key: bytes) -> None:
-        await self.decide(DeleteObject(write_id=self.id(), bucket="b", key=Key(key)))
-
-    async def create(self, bucket: str) -> None:
-        await self.decide(CreateBucket(write_id=self.id(), bucket=bucket, owner="1" * 12, region="r"))
-
-    async def read(self, call: Any) -> Any:
-        """From any process; again from another when one cannot."""
-        for _ in range(200):
-            try:
-                return await call(self.any())
-            except Unavailable:
-                await asyncio.sleep(0.01)
-        raise AssertionError("nobody answers")
-
-    async def listed(self, limit: int, *, versions: bool) -> list[bytes]:
-        """All keys, page by page, each from another process."""
-        keys: list[bytes] = []
-        after, version = b"", ""
-        while True:
-            if versions:
-                page = await self.read(
-                    lambda node: node.list_versions("b", after_key=after, after_version=version, limit=limit)  # noqa: B023
-                )
-                keys += [bytes(row.key) for row in page.versions]
-                after, version = page.next_key, page.next_version
-            else:
-                page = await self.read(lambda node: node.list_objects("b", after=after, limit=limit))  # noqa: B023
-                keys += [bytes(row.key) for row in page.objects]
-                after = page.next_after
-            if not page.truncated:
-                return keys
+from drystone_core.errors import DrystoneError, ErrorCode, Refused
+from drystone_core.mutations import DeleteBucket, Outcome
+from drystone_testing.owned_cell import SMALL, OwnedCell
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_listings_miss_nothing_and_invent_nothing_while_tablets_move(seed: int) -> None:
     """What was acknowledged before a listing began and not touched since is in it once; what was deleted before is not."""
-    cluster = Cluster(seed)
+    cluster = OwnedCell(seed)
     there: set[bytes] = set()
     gone: set[bytes] = set()
     begun: set[bytes] = set()
@@ -179,7 +68,7 @@ async def test_listings_miss_nothing_and_invent_nothing_while_tablets_move(seed:
 
 async def test_emptied_tablets_are_joined_once_they_are_quiet() -> None:
     """Many tablets become few again when their keys are gone and nothing is remembered; what is left is still there."""
-    cluster = Cluster(5, 1, replace(SMALL, window=0.5))
+    cluster = OwnedCell(5, 1, replace(SMALL, window=0.5))
     async with cluster.running():
         await cluster.create("b")
         for number in range(300):
@@ -200,7 +89,7 @@ async def test_emptied_tablets_are_joined_once_they_are_quiet() -> None:
 
 async def test_bucket_of_many_tablets_and_owners_is_deleted_and_made_anew() -> None:
     """BucketNotEmpty while any tablet has a key; then it goes from all of them, and its name is free."""
-    cluster = Cluster(7)
+    cluster = OwnedCell(7)
     async with cluster.running():
         await cluster.create("b")
         for number in range(200):

@@ -13,12 +13,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from drystone_core.errors import DrystoneError, ErrorCode, Refused
+from drystone_core.errors import DrystoneError, ErrorCode, Refused, Unavailable
+from drystone_core.formats.coordination import NodeDocument
 from drystone_core.identity import ServiceKind
 from drystone_core.ids import ClusterId, DiskId
 from drystone_core.ports import Clock
 from drystone_metadata.owned import OwnedMetadata
 from drystone_metadata.rpc.server import metadata_service
+from drystone_metadata.rpc.steps import RpcPeer, peer_service
 from drystone_metadata.service import LocalMetadata
 from drystone_metadata.settings import chosen
 from drystone_metadata.standing import Standing
@@ -26,10 +28,13 @@ from drystone_metadata.store.cassandra import OpenCell, check_identity, open_cel
 from drystone_metadata.store.cassandra.settings import chosen as cassandra_settings
 from drystone_metadata.store.embedded import EmbeddedSettings, EmbeddedStorage, MemberUnit
 from drystone_metadata.store.ports import CELL_TABLET, TabletId, TabletStorage
+from drystone_metadata.tablets.handing import Step
 from drystone_runtime.coordination.cache import OwnerRing
+from drystone_runtime.coordination.directory import NodeDirectory
 from drystone_runtime.disks import RealDisk
 from drystone_runtime.lanes import LoopLanes, ThreadLane
 from drystone_runtime.rpc.health import Dependency
+from drystone_runtime.rpc.links import Link
 from drystone_runtime.rpc.process import Process, Role, Started, run_service
 
 LOOK_SECONDS = 2.0
@@ -75,16 +80,38 @@ async def start_in_cell(process: Process) -> Started:
         await place.close()
         raise
     background.keep("health.cassandra", partial(_follow, store.storage, process.health.depend("cassandra"), clock))
-    ring = OwnerRing(cache=place.cache)
+    ring, session = OwnerRing(cache=place.cache), process.settings.coordinator.session
 
     def owns(tablet: TabletId) -> bool:
         return metadata.tablets.owns(tablet)
+
+    def open_peer(node: NodeDocument) -> tuple[Link, RpcPeer]:
+        link = process.dial.open(node.endpoint, ServiceKind.METADATA)
+        return link, RpcPeer(channel=link, background=background, timeout=session)
+
+    peers = NodeDirectory(
+        cache=place.cache,
+        role=ServiceKind.METADATA.value,
+        open_client=open_peer,
+        close_client=_close_peer,
+        clock=clock,
+        background=background,
+    )
+
+    async def ask(name: str, tablet: TabletId, step: Step) -> None:
+        peer = peers.get(name)
+        if peer is None:
+            raise Unavailable("the tablet's owner is not known here yet")
+        await peer.client[1].take(tablet, step)
 
     standing = Standing(name=place.name, ring=ring.name, registered=lambda: place.registered, owns=owns)
     metadata = OwnedMetadata(
         storage=store.storage,
         name=place.name,
         owner=standing,
+        ask=ask,
+        registered=lambda: place.registered,
+        lease=session,
         clock=clock,
         entropy=entropy,
         settings=chosen(process.settings.metadata),
@@ -101,9 +128,15 @@ async def start_in_cell(process: Process) -> Started:
     async def stop() -> None:
         await background.stop()
         await place.close()
+        await peers.close()
         await store.close()
 
-    return Started(services=(metadata_service(metadata),), enter=enter, leave=leave, stop=stop)
+    services = metadata_service(metadata), peer_service(metadata.take)
+    return Started(services=services, enter=enter, leave=leave, stop=stop)
+
+
+async def _close_peer(reached: tuple[Link, RpcPeer]) -> None:
+    await reached[0].close()
 
 
 async def _open_store(process: Process, cell: ClusterId) -> OpenCell:

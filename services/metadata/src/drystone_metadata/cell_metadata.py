@@ -13,6 +13,7 @@ Invariants
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from drystone_core.check import check
 from drystone_core.errors import ErrorCode, Refused, Unavailable
 from drystone_core.formats.row_keys import object_address
 from drystone_core.ids import BucketId
@@ -27,11 +28,14 @@ from drystone_metadata.logic.view import BucketChanging, NotCarried
 from drystone_metadata.reads import MetadataReads
 from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.ports import CELL_TABLET, TabletId, TabletStorage
-from drystone_metadata.tablets.changes import BucketChanges, Submit
+from drystone_metadata.tablets.changes import BucketChanges, Steps
+from drystone_metadata.tablets.handing import EndBegun, Step
 from drystone_metadata.tablets.map import Spot, TabletMap
 from drystone_metadata.tablets.owning import NotOwner
 from drystone_metadata.tablets.reading import MOVED, CellRows, dead_across, versions_across
 
+Submit = Callable[[TabletId, Change], Awaitable[Outcome]]
+"""Has a change decided in a tablet of this process; NotOwner when it is another's."""
 _ATTEMPTS = 24
 _KNOWN = 65536
 """Ids of buckets remembered."""
@@ -51,8 +55,9 @@ class TabletsMetadata(MetadataReads):
         clock: Clock,
         entropy: Entropy,
         settings: MetadataSettings,
+        steps: Steps | None = None,
     ) -> None:
-        """`ours`: whether this process owns a tablet; `pause`: of one that it owns, else None."""
+        """`ours`: whether this process owns a tablet; `pause`: of one that it owns, else None. Without `steps` it owns all."""
         super().__init__(rows=CellRows(storage, tablets), tablet=CELL_TABLET, settings=settings, committer=None)
         self._storage = storage
         self._map = tablets
@@ -61,7 +66,12 @@ class TabletsMetadata(MetadataReads):
         self._ids: dict[str, BucketId] = {}
         """Where to look for a bucket's keys first (M1)."""
         self.changes = BucketChanges(
-            storage=storage, tablets=tablets, submit=submit, ours=ours, clock=clock, entropy=entropy
+            storage=storage,
+            tablets=tablets,
+            steps=steps or _OwnSteps(submit),
+            ours=ours,
+            clock=clock,
+            entropy=entropy,
         )
 
     def mutate(self, mutation: Change) -> Awaitable[Outcome]:
@@ -185,6 +195,21 @@ class TabletsMetadata(MetadataReads):
     async def dead_blobs(self, names: Sequence[BlobName]) -> list[bool]:
         """For each: is the blob dead (R7)? What cannot be judged at one head is not dead yet."""
         return await dead_across(self._storage, self._map, names)
+
+
+class _OwnSteps:
+    """Steps where no other process could take one."""
+
+    def __init__(self, submit: Submit) -> None:
+        self._submit = submit
+
+    async def step(self, tablet: TabletId, step: Step) -> None:
+        check(not isinstance(step, EndBegun), "a change is ended as a whole by whoever owns the first tablet")
+        if not isinstance(step, EndBegun):
+            await self._submit(tablet, step)
+
+    async def end(self, bucket: Bucket) -> None:
+        raise Unavailable("the bucket is just being changed", BucketName=bucket.name)
 
 
 def _redirect(elsewhere: NotOwner, spot: Spot, bucket8: bytes) -> NotOwner:

@@ -10,7 +10,7 @@ Source: W3C Trace Context §3.2 for `traceparent`, which is passed on as it came
 import re
 import time
 from collections.abc import Iterable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 from drystone_core.errors import ErrorCode, Unavailable
@@ -36,6 +36,13 @@ def take_over(metadata: Iterable[tuple[str, Any]] | None, remaining: float | Non
     REQUEST_ID.set(request_id)
     TRACE.set(trace)
     DEADLINE.set(None if remaining is None else time.monotonic() + remaining)
+
+
+def outliving() -> Context:
+    """For a task that goes on when the call that began it ends: its request id and trace, no deadline."""
+    context = copy_context()
+    context.run(DEADLINE.set, None)
+    return context
 
 
 def outgoing() -> tuple[tuple[str, str], ...] | None:

@@ -17,7 +17,7 @@ from drystone_core.identity import ServiceKind
 OWNER = "owner"
 ANYONE = "anyone"
 _GATEWAY, _LIFECYCLE, _REPLICATION = ServiceKind.GATEWAY, ServiceKind.LIFECYCLE, ServiceKind.REPLICATION
-_ADMIN, _STORAGE = ServiceKind.ADMIN, ServiceKind.STORAGE_NODE
+_ADMIN, _STORAGE, _METADATA = ServiceKind.ADMIN, ServiceKind.STORAGE_NODE, ServiceKind.METADATA
 _EVERY_SERVICE = tuple(ServiceKind)
 
 _ROWS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -32,6 +32,7 @@ _ROWS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "ListParts": (_GATEWAY,),
         "GetDeadBlobs": (_LIFECYCLE,),
     },
+    "drystone.metadata.v1.PeerService": {"TakeSteps": (_METADATA,)},
     "drystone.storage.v1.StorageService": {
         "Append": (_GATEWAY,),
         "AppendPiece": (_GATEWAY,),

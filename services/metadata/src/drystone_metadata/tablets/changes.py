@@ -1,34 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """R2: changes of buckets whose keys stand in several tablets, ended or undone by whoever meets them.
 
-A walk goes along the bucket's addresses from left to right, looking at the tablets themselves: it carries the bucket to a tablet,
-then reads how far that one reaches, and goes on from there. A tablet's range only shrinks by giving its upper part away
-together with the copy, and only grows by taking the newer of two copies: so what was walked over carries the bucket.
+A walk goes along the bucket's addresses from left to right, looking at the tablets themselves: it carries the bucket to the next
+few tablets at once, each step taken by that tablet's owner (handing), then reads how far each of them reaches, and goes on from
+there. A tablet's range only shrinks by giving its upper part away together with the copy, and only grows by taking the newer
+of two copies: so what was walked over carries the bucket.
 
 Invariants
   W1  A deletion is ended only when every tablet with addresses of the bucket was closed at its generation (carrying Y3).
   W2  All steps may be done twice, at once, and by different processes.
-  W3  At each tablet the bucket's row is read again, after the tablet was found: what another has ended meanwhile is not carried
+  W3  Before each few tablets the bucket's row is read again, after they were found: what another has ended meanwhile is not carried
       any further, least of all to tablets made since.
   W4  What was begun here goes on when its caller gives up, and is tried again every AGAIN_SECONDS while it fails and this process
       owns the first tablet: elsewhere nobody could end it. After a restart, or with another owner, the pass over `leftovers` does.
+  W5  A change is ended by the first tablet's owner alone: who meets one elsewhere has that owner end it, and waits for no longer
+      than anybody waits for it here.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from drystone_core.errors import DrystoneError, ErrorCode, Refused, Unavailable
 from drystone_core.formats.row_keys import BUCKET, BUCKET_NAME, CURRENT
 from drystone_core.formats.row_parts import decode_bucket
 from drystone_core.ids import WriteId, make_write_id
-from drystone_core.mutations import Outcome
 from drystone_core.objects import Bucket
 from drystone_core.ports import Clock, Entropy
 from drystone_metadata.logic.carrying import BuryBucket, CarryBucket, EndChange
-from drystone_metadata.logic.decide import Change
 from drystone_metadata.store.ports import (
     CELL_TABLET,
     KeyOutOfRange,
@@ -38,21 +39,35 @@ from drystone_metadata.store.ports import (
     TabletStorage,
     UnknownTablet,
 )
-from drystone_metadata.tablets.map import TabletMap
+from drystone_metadata.tablets.handing import EndBegun, Step
+from drystone_metadata.tablets.map import Spot, TabletMap
 from drystone_metadata.tablets.reading import CellRows
+from drystone_runtime.rpc.call_context import outliving
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Submit = Callable[[TabletId, Change], Awaitable[Outcome]]
-"""Has a change decided in that tablet, by whichever process owns it."""
 _MOVES = 64
 """Times a walk may find a tablet changed under it."""
+AT_ONCE = 16
+"""Tablets of a walk whose owners are asked together."""
 AGAIN_SECONDS = 3.0
 """Between two attempts at ending what was begun here (W4)."""
 
 
 class _Superseded(Exception):
     """Somebody else has ended or changed what was begun."""
+
+
+class Steps(Protocol):
+    """Has steps taken by whoever owns their tablets."""
+
+    async def step(self, tablet: TabletId, step: Step) -> None:
+        """Decided and durable when it returns."""
+        ...
+
+    async def end(self, bucket: Bucket) -> None:
+        """Have the first tablet's owner end a change (the bucket's row as it was read there)."""
+        ...
 
 
 class BucketChanges:
@@ -63,7 +78,7 @@ class BucketChanges:
         *,
         storage: TabletStorage,
         tablets: TabletMap,
-        submit: Submit,
+        steps: Steps,
         ours: Callable[[TabletId], bool],
         clock: Clock,
         entropy: Entropy,
@@ -73,12 +88,14 @@ class BucketChanges:
         self._rows = CellRows(storage, tablets)
         self._storage = storage
         self._map = tablets
-        self._submit = submit
+        self._steps = steps
         self._clock = clock
         self._entropy = entropy
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: dict[tuple[int, int], asyncio.Task[None]] = {}
         """By bucket id and generation: whoever meets a change waits for the same end of it."""
+        self._asking: dict[tuple[int, int], _Asking] = {}
+        """Likewise, of changes that the first tablet's owner is ending (W5)."""
         self._unended: set[str] = set()
         """Buckets with a change that may be left half done."""
 
@@ -112,7 +129,7 @@ class BucketChanges:
         return await self._outcome(self._begin(name, work))
 
     def _begin(self, name: str, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        task = asyncio.ensure_future(work)
+        task = asyncio.get_running_loop().create_task(work, context=outliving())
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, name))
         return task
@@ -138,15 +155,34 @@ class BucketChanges:
     async def carry(self, bucket: Bucket, tablet: TabletId) -> None:
         """The tablet's copy becomes at least this new; BucketNotEmpty when it cannot be closed."""
         if tablet != CELL_TABLET:
-            await self._submit(tablet, CarryBucket(write_id=self._id(), bucket=bucket.name, value=bucket))
+            await self._steps.step(tablet, CarryBucket(write_id=self._id(), bucket=bucket.name, value=bucket))
 
     async def end(self, bucket: Bucket) -> None:
-        """End a change that is begun in the first tablet (its row as it was read there).
+        """End a change that is begun in the first tablet (its row as it was read there), or have it ended (W5)."""
+        if self._ours(CELL_TABLET):
+            await self._end_here(bucket)
+            return
+        at = (bucket.bucket_id, bucket.generation)
+        asking = self._asking.get(at)
+        if asking is None:
+            asking = self._asking[at] = _Asking(self._steps.end(bucket))
+        try:
+            await asking.answer()
+        finally:
+            if asking.over and self._asking.get(at) is asking:
+                del self._asking[at]
 
-        Left to the first tablet's owner: Unavailable elsewhere, until that has done it (W4).
-        """
-        if not self._ours(CELL_TABLET):
-            raise Unavailable("the bucket is just being changed", BucketName=bucket.name)
+    async def take(self, begun: EndBegun) -> None:
+        """End a change that another process has met, unless that was done meanwhile. Only where the first tablet is ours."""
+        found = await self.bucket(begun.bucket)
+        if (
+            found is not None
+            and found.pending
+            and (found.bucket_id, found.generation) == (begun.bucket_id, begun.generation)
+        ):
+            await self._end_here(found)
+
+    async def _end_here(self, bucket: Bucket) -> None:
         at = (bucket.bucket_id, bucket.generation)
         ending = self._ending.get(at)
         if ending is None:
@@ -165,7 +201,7 @@ class BucketChanges:
             if not bucket.closed or refused.code is not ErrorCode.BUCKET_NOT_EMPTY:
                 raise
             done = False
-        await self._submit(
+        await self._steps.step(
             CELL_TABLET,
             EndChange(
                 write_id=self._id(),
@@ -176,14 +212,17 @@ class BucketChanges:
             ),
         )
         if bucket.closed and done and not await self._known(bucket):
-            await self._walk(bucket, self._bury)
+            try:
+                await self._walk(bucket, self._bury)
+            except DrystoneError as error:  # it is gone; the passes of its tablets' owners bury what is left
+                log.info("metadata.not_buried", extra={"bucket": bucket.name, "reason": str(error)})
 
-    async def _carry_begun(self, bucket: Bucket, tablet: TabletId) -> None:
+    async def _carry_begun(self, bucket: Bucket, tablets: Sequence[TabletId]) -> None:
         """W3."""
         now = await self.bucket(bucket.name)
         if now is None or (now.bucket_id, now.generation) != (bucket.bucket_id, bucket.generation):
             raise _Superseded
-        await self.carry(bucket, tablet)
+        await _all([self.carry(bucket, tablet) for tablet in tablets])
 
     async def _has_keys(self, bucket: Bucket) -> bool:
         """Whether any tablet has a key of it just now: a deletion that sees one need not close anything."""
@@ -206,7 +245,7 @@ class BucketChanges:
             here = await self._storage.read(tablet, names) if names else []
             for one, name in zip(closed, here, strict=True):
                 if name is not None and not await self._known(one):
-                    await self._bury(one, tablet)
+                    await self._bury(one, [tablet])
             if len(page) < 256:
                 return
             start = RowKey(BUCKET, page[-1][0].key + b"\0")
@@ -217,29 +256,78 @@ class BucketChanges:
         (name,) = await self._storage.read(CELL_TABLET, [RowKey(BUCKET_NAME, bucket.bucket_id.to_bytes(8, "big"))])
         return name is not None
 
-    async def _bury(self, bucket: Bucket, tablet: TabletId) -> None:
-        """In a tablet of another process that one's own pass does it."""
-        if tablet != CELL_TABLET and self._ours(tablet):
-            change = BuryBucket(write_id=self._id(), bucket=bucket.name, bucket_id=bucket.bucket_id)
-            await self._submit(tablet, change)
+    async def _bury(self, bucket: Bucket, tablets: Sequence[TabletId]) -> None:
+        bury = BuryBucket(write_id=self._id(), bucket=bucket.name, bucket_id=bucket.bucket_id)
+        await _all([self._steps.step(tablet, bury) for tablet in tablets if tablet != CELL_TABLET])
 
-    async def _walk(self, bucket: Bucket, step: Callable[[Bucket, TabletId], Awaitable[None]]) -> None:
-        """Do `step` in every tablet that has addresses of the bucket."""
+    async def _walk(self, bucket: Bucket, step: Callable[[Bucket, Sequence[TabletId]], Awaitable[None]]) -> None:
+        """Do `step` in every tablet that has addresses of the bucket, in the next few of them at once."""
         at, end = bucket.bucket_id.to_bytes(8, "big"), (bucket.bucket_id + 1).to_bytes(8, "big")
-        for _ in range(_MOVES):
-            while True:
-                spot = await self._map.look(at)
-                try:
-                    await step(bucket, spot.tablet)
-                    state = await self._storage.state(spot.tablet)
-                except (KeyOutOfRange, UnknownTablet):
-                    break
-                if state.phase is not TabletPhase.OPEN or at < state.low or (state.high and at >= state.high):
-                    break
-                if not state.high or state.high >= end:
-                    return
-                at = state.high
+        moves = 0
+        while moves < _MOVES:
+            tablets = [spot.tablet for spot in await self._ahead(at, end)]
+            reached: bytes | None = at
+            try:
+                await step(bucket, tablets)
+                reached = await self._reached(at, tablets, end)
+            except (KeyOutOfRange, UnknownTablet):
+                pass
+            if reached is None:
+                return
+            moves += reached == at
+            at = reached
         raise Unavailable("the bucket's tablets are being moved")
+
+    async def _ahead(self, at: bytes, end: bytes) -> list[Spot]:
+        """The next few tablets from an address on, below `end`."""
+        spots = [await self._map.look(at)]
+        while len(spots) < AT_ONCE and spots[-1].high and spots[-1].high < end:
+            spots.append(await self._map.look(spots[-1].high))
+        return spots
+
+    async def _reached(self, at: bytes, tablets: Sequence[TabletId], end: bytes) -> bytes | None:
+        """How far these reach now, without a gap from `at` on; None: to `end`."""
+        for tablet in tablets:
+            state = await self._storage.state(tablet)
+            if state.phase is not TabletPhase.OPEN or at < state.low or (state.high and at >= state.high):
+                break
+            if not state.high or state.high >= end:
+                return None
+            at = state.high
+        return at
 
     def _id(self) -> WriteId:
         return make_write_id(self._clock.wall_us(), self._entropy.token(16))
+
+
+class _Asking:
+    """A call that several wait for; it is given up when nobody does any more."""
+
+    def __init__(self, call: Coroutine[Any, Any, None]) -> None:
+        # No single caller's deadline ends it: the last one to leave does.
+        self._task = asyncio.get_running_loop().create_task(call, context=outliving())
+        self._waiting = 0
+        self.over = False
+        """Nobody may join any more."""
+
+    async def answer(self) -> None:
+        """What it answers."""
+        self._waiting += 1
+        try:
+            await asyncio.wait({self._task})
+        finally:
+            self._waiting -= 1
+            self.over = self._task.done() or not self._waiting
+            if not self._waiting:
+                self._task.cancel()
+        if self._task.cancelled():
+            raise Unavailable("metadata service ends")
+        self._task.result()
+
+
+async def _all(steps: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """All of them, whatever becomes of the others; then what failed, a definite refusal first: that one decides the change."""
+    failures = [one for one in await asyncio.gather(*steps, return_exceptions=True) if one is not None]
+    failures.sort(key=lambda one: not isinstance(one, Refused) or isinstance(one, UnknownTablet))
+    if failures:
+        raise failures[0]

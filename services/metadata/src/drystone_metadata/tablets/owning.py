@@ -7,8 +7,8 @@ Invariants
       before anything was decided.
   O3  An owner that learns of another one takes nothing new, ends what it has begun, and lets go.
   O4  Who lost a tablet although it should own it takes it over again, ever more slowly while that repeats.
-  O5  A bucket's change is carried to a tablet of another process by taking that one over for a moment: seldom, and the owner
-      takes it back (O4).
+  O5  A tablet of another process is taken over for a moment only when that one does not answer (handing H3); its owner takes it
+      back (O4).
 States of a tablet  another's --the ring says us--> taking over --> ours --the ring says another, or its epoch was raised--> another's
 """
 
@@ -21,10 +21,9 @@ from drystone_core.mutations import Outcome
 from drystone_core.ports import Clock, Entropy
 from drystone_metadata.batches import Phase
 from drystone_metadata.listing.versions import Pause
-from drystone_metadata.logic.carrying import CarryBucket
 from drystone_metadata.logic.decide import Change
 from drystone_metadata.settings import MetadataSettings
-from drystone_metadata.store.ports import TabletId, TabletPhase, TabletStorage, UnknownTablet
+from drystone_metadata.store.ports import KeyOutOfRange, TabletId, TabletPhase, TabletStorage, UnknownTablet
 from drystone_metadata.tablets.map import TabletMap
 from drystone_metadata.tablets.merging import Merger
 from drystone_metadata.tablets.running import Leftovers, RunningTablet, nothing_left
@@ -90,20 +89,24 @@ class OwnedTablets:
         one = self._running.get(tablet)
         if one is not None and one.committer.phase in (Phase.OWNER, Phase.UNSETTLED):
             return await one.committer.submit(change)
-        if isinstance(change, CarryBucket):
-            return await self._carry(tablet, change)
-        raise NotOwner(owner=self._owner(tablet) or "", tablet=tablet.hex())
+        raise self.not_owner(tablet)
+
+    def not_owner(self, tablet: TabletId) -> NotOwner:
+        """What is said to who asks here for another process's tablet."""
+        return NotOwner(owner=self._owner(tablet) or "", tablet=tablet.hex())
 
     def owns(self, tablet: TabletId) -> bool:
         """Whether mutations of the tablet are taken here."""
         return tablet in self.running
 
-    async def _carry(self, tablet: TabletId, change: CarryBucket) -> Outcome:
-        """O5."""
+    async def take_over_for(self, tablet: TabletId, change: Change) -> Outcome:
+        """Have it decided here whoever owns the tablet (O5); KeyOutOfRange when that is not open."""
         one = RunningTablet(
             storage=self._storage, tablet=tablet, clock=self._clock, entropy=self._entropy, settings=self._settings
         )
         await one.committer.start()
+        if one.committer.state.phase is not TabletPhase.OPEN:
+            raise KeyOutOfRange("the tablet is being moved")
         work = asyncio.ensure_future(one.committer.run())
         try:
             return await one.committer.submit(change)
