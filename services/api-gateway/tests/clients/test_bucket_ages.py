@@ -2,13 +2,14 @@
 """A gateway's picture of a bucket: one look for all who want it, ahead of time, never older than was asked for."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
-from drystone_core.errors import ErrorCode, Refused
-from drystone_core.ids import BucketId
+from drystone_core.errors import ErrorCode, Refused, Unavailable
+from drystone_core.ids import BucketId, Key, Uid, WriteId
+from drystone_core.mutations import Mutation, Outcome, PutObject
 from drystone_core.objects import Bucket
 from drystone_gateway.clients.metadata import CellMetadata, MetadataNode
 from drystone_runtime.background import Background
@@ -31,6 +32,9 @@ class Far:
         if not there:
             raise Refused(ErrorCode.NO_SUCH_BUCKET)
         return Bucket(name=name, bucket_id=BucketId(there), owner="o", region="r", created_ms=0)
+
+    async def mutate_all(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
+        return [Refused(ErrorCode.NO_SUCH_BUCKET) for _ in batch]
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
@@ -101,3 +105,21 @@ async def test_a_look_that_began_before_says_nothing_about_what_is_not(rig: Rig)
     rig.far.let.set()
     assert await later == 3
     assert await early == 3
+
+
+async def test_a_bucket_made_anew_is_missing_to_nobody_who_meant_the_one_before(rig: Rig) -> None:
+    """Several mutations name the old bucket: each is told to try again, also after the first one had the picture dropped."""
+    await rig.id()
+    rig.far.id = 2
+
+    def put(number: int) -> PutObject:
+        return PutObject(
+            write_id=WriteId(bytes((number,)) * 24), bucket="b", key=Key(b"k"), uid=Uid(bytes(16)), size=0, etag="",
+            headers={}, metadata={}, blobs=(), bucket_id=BucketId(1),
+        )  # fmt: skip
+
+    answers = await asyncio.gather(*(rig.metadata.mutate(put(number)) for number in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable] * 3
+    rig.far.id = 0
+    with pytest.raises(Refused):
+        await rig.metadata.mutate(put(9))

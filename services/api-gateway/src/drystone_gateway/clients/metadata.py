@@ -223,11 +223,15 @@ class CellMetadata:
         try:
             return await decided
         except Refused as refused:
-            known = self._buckets.pop(mutation.bucket, None) if refused.code is ErrorCode.NO_SUCH_BUCKET else None
-            if known is None:
+            if refused.code is not ErrorCode.NO_SUCH_BUCKET:
+                raise
+            known = self._buckets.pop(mutation.bucket, None)
+            # What the mutation names, not what is remembered: another that was refused may have dropped that already.
+            meant = getattr(mutation, "bucket_id", None) or (known[0].bucket_id if known is not None else None)
+            if meant is None:
                 raise
             now = await self.bucket(mutation.bucket)
-            if now.bucket_id == known[0].bucket_id:
+            if now.bucket_id == meant:
                 raise
             raise Unavailable("the bucket was deleted and made anew meanwhile: try again") from refused
 
