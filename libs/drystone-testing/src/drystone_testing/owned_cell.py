@@ -6,7 +6,8 @@ come twice, or come late, as it orders or by a seed.
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from drystone_core.errors import DrystoneError, Unavailable, Unreachable
@@ -97,15 +98,17 @@ class OwnedCell:
         self.chance = random.Random(seed)
         self.messages = Messages(random.Random(seed + 1))
         self.unregistered: set[str] = set()
+        self._splitting = asyncio.Lock()
         self.clock, self.entropy = RunningClock(), SeededEntropy(seed)
         self.tablets = MemoryTablets()
-        self.turn = 0
         self.names = [f"m{number}" for number in range(count)]
+        self.turns = dict.fromkeys(self.names, 0)
+        """How far the ring has turned, as each process sees it."""
         self.nodes = [
             OwnedMetadata(
                 storage=MemoryStorage(self.tablets, clock=self.clock, delay=lambda: 0.0),
                 name=name,
-                owner=self.owner,
+                owner=partial(self.owner, name),
                 ask=self.messages.asker(),
                 registered=lambda name=name: name not in self.unregistered,  # type: ignore[misc]
                 lease=lease,
@@ -117,8 +120,54 @@ class OwnedCell:
         ]
         self.messages.takers = dict(zip(self.names, self.nodes, strict=True))
 
-    def owner(self, tablet: TabletId) -> str:
-        return self.names[(sum(tablet) + self.turn) % len(self.names)]
+    def owner(self, name: str, tablet: TabletId) -> str:
+        """Who owns it, as that process sees the ring."""
+        return self.names[(sum(tablet) + self.turns[name]) % len(self.names)]
+
+    @property
+    def turn(self) -> int:
+        """How far the ring has turned."""
+        return max(self.turns.values())
+
+    @turn.setter
+    def turn(self, turn: int) -> None:
+        """All see it at once."""
+        self.turns = dict.fromkeys(self.names, turn)
+
+    async def turn_slowly(self) -> None:
+        """One process after another hears of it."""
+        turn = self.turn + 1
+        for name in self.chance.sample(self.names, len(self.names)):
+            self.turns[name] = turn
+            await asyncio.sleep(self.chance.uniform(0, 0.1))
+
+    async def split(self, key: bytes, bucket: str = "b") -> None:
+        """The tablet of the key begins with it, if its owner can; all processes know of it."""
+        found = await self.read(lambda node: node.bucket(bucket))
+        address = found.bucket_id.to_bytes(8, "big") + key
+        async with self._splitting:
+            spot = await self.any().map.look(address)
+            for node in self.nodes:
+                running = node.tablets.running.get(spot.tablet)
+                if running is not None and spot.low < address:
+                    with suppress(DrystoneError):
+                        await running.splitter.split(address)
+                    break
+        for node in self.nodes:
+            await node.map.all()
+
+    async def at_rest(self) -> None:
+        """Every tablet is run by its owner."""
+        while not all(
+            node.tablets.owns(tablet) == (self.owner(name, tablet) == name)
+            for name, node in zip(self.names, self.nodes, strict=True)
+            for tablet in self.tablets.tablets
+        ):
+            await asyncio.sleep(0.01)
+
+    def epochs(self) -> int:
+        """Sum of all tablets'."""
+        return sum(tablet.state.epoch for tablet in self.tablets.tablets.values())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["OwnedCell"]:

@@ -15,10 +15,13 @@ Invariants
       owns the first tablet: elsewhere nobody could end it. After a restart, or with another owner, the pass over `leftovers` does.
   W5  A change is ended by the first tablet's owner alone: who meets one elsewhere has that owner end it, and waits for no longer
       than anybody waits for it here.
+  W6  Who deletes a bucket is answered when it is gone; burying what is left in its tablets is tried again as in W4, and done by
+      the passes of their owners where that is forgotten.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -50,6 +53,8 @@ _MOVES = 64
 """Times a walk may find a tablet changed under it."""
 AT_ONCE = 16
 """Tablets of a walk whose owners are asked together."""
+_UNBURIED = 1024
+"""Deleted buckets remembered to be buried."""
 AGAIN_SECONDS = 3.0
 """Between two attempts at ending what was begun here (W4)."""
 
@@ -98,6 +103,7 @@ class BucketChanges:
         """Likewise, of changes that the first tablet's owner is ending (W5)."""
         self._unended: set[str] = set()
         """Buckets with a change that may be left half done."""
+        self._unburied: deque[Bucket] = deque()
 
     async def run(self) -> None:
         """W4, until cancelled."""
@@ -123,6 +129,8 @@ class BucketChanges:
             except DrystoneError as error:
                 self._unended.add(name)
                 log.warning("metadata.change_not_ended", extra={"bucket": name, "reason": str(error)})
+        for _ in range(len(self._unburied)):
+            await self._bury_all(self._unburied.popleft())
 
     async def whole(self, name: str, work: Coroutine[Any, Any, T]) -> T:
         """Do something that may leave a change of a bucket half done: it goes on when the caller is cancelled (W4)."""
@@ -212,10 +220,16 @@ class BucketChanges:
             ),
         )
         if bucket.closed and done and not await self._known(bucket):
-            try:
-                await self._walk(bucket, self._bury)
-            except DrystoneError as error:  # it is gone; the passes of its tablets' owners bury what is left
-                log.info("metadata.not_buried", extra={"bucket": bucket.name, "reason": str(error)})
+            await self._bury_all(bucket)
+
+    async def _bury_all(self, bucket: Bucket) -> None:
+        """W6."""
+        try:
+            await self._walk(bucket, self._bury)
+        except DrystoneError as error:
+            log.info("metadata.not_buried", extra={"bucket": bucket.name, "reason": str(error)})
+            if len(self._unburied) < _UNBURIED:
+                self._unburied.append(bucket)
 
     async def _carry_begun(self, bucket: Bucket, tablets: Sequence[TabletId]) -> None:
         """W3."""

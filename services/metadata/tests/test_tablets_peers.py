@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Three processes and their messages: changes of buckets go to the owners of tablets, whatever becomes of the messages."""
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from drystone_core.errors import DrystoneError, ErrorCode, Refused
+from drystone_core.formats.row_keys import BUCKET, BUCKET_NAME
+from drystone_core.formats.row_parts import decode_bucket
+from drystone_core.ids import Key
+from drystone_core.mutations import ConfigureBucket, DeleteBucket, DeleteObject, Outcome
+from drystone_core.objects import Bucket, Versioning
+from drystone_metadata.logic.carrying import CarryBucket
+from drystone_metadata.settings import MetadataSettings
+from drystone_metadata.store.memory import MemoryTablet
+from drystone_metadata.store.ports import CELL_TABLET, RowKey, TabletId
+from drystone_metadata.tablets import changes
+from drystone_metadata.tablets.handing import EndBegun
+from drystone_metadata.tablets.owning import NotOwner
+from drystone_testing.owned_cell import OwnedCell
+
+QUIET = MetadataSettings(size_looks=3600.0, upkeep_pause=0.05, fill_rows=16)
+"""Nothing is split by itself, and nothing swept, buried or looked for but at the start."""
+KEYS = [b"%02d" % number for number in range(0, 40, 4)]
+SPLITS = KEYS[1:]
+
+
+async def filled(cell: OwnedCell, bucket: str = "b") -> None:
+    """A bucket in ten tablets, run by their owners."""
+    await cell.create(bucket)
+    for key in KEYS:
+        await cell.put(key, bucket)
+    for key in SPLITS:
+        await cell.split(key, bucket)
+        await cell.at_rest()
+
+
+async def emptied(cell: OwnedCell) -> None:
+    for key in KEYS:
+        await cell.delete(key)
+
+
+def copies(cell: OwnedCell, name: str) -> list[tuple[TabletId, Bucket]]:
+    """What each tablet's rows say of a bucket."""
+    found: list[tuple[TabletId, MemoryTablet]] = list(cell.tablets.tablets.items())
+    row = RowKey(BUCKET, name.encode())
+    return [(at, decode_bucket(row.key, tablet.rows[row])) for at, tablet in found if row in tablet.rows]
+
+
+def unended(cell: OwnedCell) -> list[str]:
+    rows = cell.tablets.tablets[CELL_TABLET].rows.items()
+    found = [decode_bucket(row.key, value) for row, value in rows if row.kind == BUCKET]
+    return [bucket.name for bucket in found if bucket.pending or bucket.closed]
+
+
+def unburied(cell: OwnedCell) -> list[str]:
+    found = []
+    for at, tablet in cell.tablets.tablets.items():
+        for row, value in tablet.rows.items():
+            if at != CELL_TABLET and row.kind == BUCKET and (one := decode_bucket(row.key, value)).closed:
+                if RowKey(BUCKET_NAME, one.bucket_id.to_bytes(8, "big")) in tablet.rows:
+                    found.append(one.name)
+    return found
+
+
+async def versioned(cell: OwnedCell, bucket: str) -> None:
+    await cell.decide(ConfigureBucket(write_id=cell.id(), bucket=bucket, versioning=Versioning.ENABLED))
+
+
+async def test_changes_of_a_bucket_raise_no_epoch() -> None:
+    """Versioning and a deletion reach tablets of three owners: all of them keep their tablets, several steps travel per call."""
+    cell = OwnedCell(11, settings=QUIET, lease=5.0)
+    async with cell.running():
+        await filled(cell)
+        before = cell.epochs()
+        await versioned(cell, "b")
+        assert {at for at, one in copies(cell, "b") if one.versioning is Versioning.ENABLED} == set(
+            cell.tablets.tablets
+        )
+        await cell.put(KEYS[-1])
+        page = await cell.read(lambda node: node.list_versions("b"))
+        assert sum(row.key == KEYS[-1] for row in page.versions) == 2
+        with pytest.raises(Refused):
+            await cell.decide(DeleteBucket(write_id=cell.id(), bucket="b"))
+        assert cell.epochs() == before
+        assert len({name for name, _, step in cell.messages.sent if isinstance(step, CarryBucket)}) == 2
+        assert not any(node.handing.taken_over for node in cell.nodes)
+
+
+async def test_deleted_bucket_is_buried_in_tablets_of_others_at_once() -> None:
+    """Without their owners' passes, also when the message about it is lost."""
+    cell = OwnedCell(12, settings=QUIET, lease=5.0)
+    async with cell.running():
+        await filled(cell)
+        await emptied(cell)
+        before = cell.epochs()
+        bury = changes.BuryBucket
+        lost: list[TabletId] = []
+        ask = cell.messages._deliver
+
+        async def lose_first(name: str, tablet: TabletId, step: Any) -> DrystoneError | None:
+            if isinstance(step, bury) and tablet not in lost:
+                lost.append(tablet)
+                return changes.Unavailable("ordered by the test")
+            return await ask(name, tablet, step)
+
+        cell.messages._deliver = lose_first  # type: ignore[method-assign]
+        assert await cell.decide(DeleteBucket(write_id=cell.id(), bucket="b")) == Outcome()
+        assert lost and unburied(cell)
+        for node in cell.nodes:
+            await node.changes.again()
+        assert not unburied(cell) and cell.epochs() == before
+
+
+async def test_change_met_elsewhere_is_ended_by_its_owner_and_waited_for() -> None:
+    """A configuration is begun and left; a reader and a writer at processes that cannot end it get their answers."""
+    cell = OwnedCell(13, settings=QUIET, lease=5.0)
+    async with cell.running():
+        await filled(cell)
+        first = cell.nodes[cell.names.index(cell.owner("m0", CELL_TABLET))]
+        other = next(node for node in cell.nodes if node is not first)
+        begun = ConfigureBucket(write_id=cell.id(), bucket="b", versioning=Versioning.ENABLED)
+        await first.tablets.submit(CELL_TABLET, begun)
+        assert unended(cell) == ["b"]
+        began = time.monotonic()
+        found = await asyncio.gather(*(other.bucket("b") for _ in range(5)))
+        assert {one.versioning for one in found} == {Versioning.ENABLED} and not unended(cell)
+        assert time.monotonic() - began < 2.0
+        assert sum(isinstance(step, EndBegun) for _, _, step in cell.messages.sent) == 1
+
+
+async def test_step_that_came_from_another_process_is_not_handed_on() -> None:
+    """H1: who is asked by mistake says who should be, and asks nobody."""
+    cell = OwnedCell(14, settings=QUIET, lease=5.0)
+    async with cell.running():
+        await filled(cell)
+        bucket = await cell.read(lambda node: node.bucket("b"))
+        sent = len(cell.messages.sent)
+        for node, name in zip(cell.nodes, cell.names, strict=True):
+            for tablet in cell.tablets.tablets:
+                if node.tablets.owns(tablet):
+                    continue
+                step: Any = CarryBucket(write_id=cell.id(), bucket="b", value=bucket)
+                if tablet == CELL_TABLET:
+                    step = EndBegun(bucket="b", bucket_id=bucket.bucket_id, generation=bucket.generation)
+                with pytest.raises(NotOwner) as redirect:
+                    await node.take(tablet, step)
+                assert redirect.value.details["owner"] == cell.owner(name, tablet)
+        assert len(cell.messages.sent) == sent
+
+
+async def test_late_and_repeated_steps_change_nothing_that_came_after_them() -> None:
+    """H2: every step of a bucket's life is sent again, in any order, after the bucket was deleted and made anew."""
+    cell = OwnedCell(15, settings=QUIET, lease=5.0)
+    async with cell.running():
+        await filled(cell)
+        await versioned(cell, "b")
+        page = await cell.read(lambda node: node.list_versions("b"))
+        for row in page.versions:
+            purge = DeleteObject(write_id=cell.id(), bucket="b", key=Key(row.key), version_id=row.version_id)
+            await cell.decide(purge)
+        with pytest.raises(Refused):
+            await cell.put(b"x", "b-none")
+        await cell.decide(DeleteBucket(write_id=cell.id(), bucket="b"))
+        await cell.create("b")
+        await cell.put(b"new")
+        old = list(cell.messages.sent)
+        assert len(old) > 3
+        before = {at: one for at, one in copies(cell, "b") if not one.closed}
+        random.Random(15).shuffle(old)
+        for name, tablet, step in old:
+            try:
+                await cell.nodes[cell.names.index(name)].take(tablet, step)
+            except DrystoneError:
+                continue
+        assert {at: one for at, one in copies(cell, "b") if not one.closed} == before
+        assert not unended(cell) and await cell.listed(10, versions=False) == [b"new"]
+
+
+async def test_silent_owner_of_a_tablet_delays_a_change_by_its_lease() -> None:
+    """It is registered and nothing reaches it: its tablet is taken over for the step, once, and it takes it back."""
+    cell = OwnedCell(16, settings=QUIET, lease=0.6)
+    async with cell.running():
+        await filled(cell)
+        first = cell.owner("m0", CELL_TABLET)
+        silent = next(owner for tablet in cell.tablets.tablets if (owner := cell.owner("m0", tablet)) != first)
+        before = cell.epochs()
+        cell.messages.silent.add(silent)
+        began = time.monotonic()
+        await versioned(cell, "b")
+        assert time.monotonic() - began >= 0.6
+        taken = sum(node.handing.taken_over for node in cell.nodes)
+        theirs = sum(cell.owner("m0", tablet) == silent for tablet in cell.tablets.tablets)
+        assert taken == theirs
+        cell.messages.silent.clear()
+        await cell.at_rest()
+        assert theirs <= cell.epochs() - before <= 2 * theirs
+        assert not unended(cell)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_changes_hold_and_end_whatever_becomes_of_their_messages(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages lost before and after, repeated, late, and owners that change meanwhile, each process hearing of it at its own time:
+    what is acknowledged holds in every tablet, and in the end no change is left half done."""
+    monkeypatch.setattr(changes, "AGAIN_SECONDS", 0.1)
+    cell = OwnedCell(seed, settings=replace(QUIET, sweep_interval=0.5), lease=0.6)
+    messages, ended = cell.messages, False
+    messages.lost_before, messages.lost_after, messages.twice, messages.late = 0.1, 0.1, 0.2, 0.1
+
+    async def life(number: int) -> None:
+        """A bucket comes, spreads over tablets, is configured, and goes."""
+        name, chance = f"b{number}", random.Random(seed * 10 + number)
+        for turn in range(3):
+            await cell.create(name)
+            keys = [b"%02d" % key for key in chance.sample(range(100), 12)]
+            for key in keys:
+                await cell.put(key, name)
+            await cell.split(chance.choice(keys), name)
+            await cell.split(chance.choice(keys), name)
+            if turn % 2:
+                await versioned(cell, name)
+                for key in keys[:3]:
+                    await cell.put(key, name)
+                page = await cell.read(lambda node: node.list_versions(name))
+                assert sum(row.key in keys[:3] for row in page.versions) == 6, "a version was lost"
+            with pytest.raises(Refused) as refused:
+                await cell.decide(DeleteBucket(write_id=cell.id(), bucket=name))
+            assert refused.value.code is ErrorCode.BUCKET_NOT_EMPTY
+            page = await cell.read(lambda node: node.list_versions(name))
+            for row in page.versions:
+                version = row.version_id if turn % 2 else None
+                purge = DeleteObject(write_id=cell.id(), bucket=name, key=Key(row.key), version_id=version)
+                await cell.decide(purge)
+            assert await cell.decide(DeleteBucket(write_id=cell.id(), bucket=name)) == Outcome()
+            with pytest.raises(Refused):
+                await cell.put(b"late", name)
+        await cell.create(name)
+        await cell.put(b"last", name)
+
+    async def turn() -> None:
+        while not ended:
+            await cell.turn_slowly()
+            await asyncio.sleep(0.4)
+
+    async with cell.running():
+        await filled(cell, "steady")
+        turning = asyncio.ensure_future(turn())
+        await asyncio.gather(*(life(number) for number in range(3)))
+        ended = True
+        await turning
+        messages.lost_before = messages.lost_after = messages.twice = messages.late = 0.0
+        await messages.all_arrived()
+        until = time.monotonic() + 20
+        while (unended(cell) or unburied(cell)) and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+        assert not unended(cell) and not unburied(cell)
+        for number in range(3):
+            page = await cell.read(lambda node, name=f"b{number}": node.list_versions(name))
+            assert [bytes(row.key) for row in page.versions] == [b"last"]
+    assert sum(node.handing.handed for node in cell.nodes) > 0 and cell.turn > 1
