@@ -116,7 +116,12 @@ def main(seconds: float) -> None:
                 one.result()
             lost = cell.said("metadata", "metadata.tablet_lost")
             owned = cell.said("metadata", "metadata.owns") - before
-            print(json.dumps({"owners_became": owned, "tablets_lost": lost, **figures.shown(), "said with 503": figures.reasons}, indent=1))
+            print(
+                json.dumps(
+                    {"owners_became": owned, "tablets_lost": lost, **figures.shown(), "said with 503": figures.reasons},
+                    indent=1,
+                )
+            )
         finally:
             cell.stop()
 

@@ -4,7 +4,8 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ from drystone_core.objects import Bucket
 from drystone_metadata.logic.carrying import BuryBucket, CarryBucket, EndChange
 from drystone_metadata.store.memory import MemoryStorage, MemoryTablets
 from drystone_metadata.store.ports import CELL_TABLET, KeyOutOfRange, TabletId, UnknownTablet
-from drystone_metadata.tablets.changes import BucketChanges
+from drystone_metadata.tablets.changes import AT_ONCE, BucketChanges, _Superseded
 from drystone_metadata.tablets.handing import EndBegun, Handing, Step
 from drystone_metadata.tablets.map import TabletMap
 from drystone_metadata.tablets.owning import NotOwner
+from drystone_metadata.tablets.splitting import shaped
 from drystone_runtime.rpc.call_context import DEADLINE
 from drystone_testing.owned_cell import Messages
 from drystone_testing.sim_world import LeapingClock, RunningClock, SeededEntropy
@@ -136,7 +138,7 @@ async def test_tablet_is_taken_over_after_a_lease_and_not_again_within_one() -> 
 
 async def test_many_steps_at_once_take_a_tablet_over_once() -> None:
     """H3: all of them wait for a lease, one takes it."""
-    rig = Rig(clock=RunningClock(), lease=0.3)
+    rig = Rig(lease=20.0)
     rig.says = {"one": [Unreachable("away")]}
     answers = await asyncio.gather(*(rig.handing.step(TABLET, CARRY) for _ in range(8)), return_exceptions=True)
     assert len(rig.taken) == 1 and sum(answer is None for answer in answers) == 1
@@ -254,6 +256,21 @@ async def test_change_met_elsewhere_is_asked_for_once_and_given_up_with_the_last
     assert not changes._asking
 
 
+async def test_change_taken_for_another_process_is_not_asked_of_a_third() -> None:
+    """H1: the first tablet was lost just then; the walk may fail, the ending is not handed on."""
+    steps = Elsewhere()
+    changes = changes_of(steps)
+
+    async def found(name: str) -> Bucket:
+        return replace(BUCKET, pending=bytes(24))
+
+    changes.bucket = found  # type: ignore[method-assign]
+    with pytest.raises(DrystoneError):
+        async with asyncio.timeout(1.0):
+            await changes.take(EndBegun(bucket="b", bucket_id=BUCKET.bucket_id, generation=2))
+    assert steps.calls == 0
+
+
 async def test_change_outlives_the_deadline_of_who_asked_for_it() -> None:
     """W4: what is begun here is bounded by no caller's time."""
     changes = changes_of(Elsewhere(), ours=True)
@@ -286,6 +303,68 @@ async def test_definite_refusal_of_one_tablet_decides_while_another_does_not_ans
     with pytest.raises(Refused) as refused:
         await changes._carry_begun(BUCKET, [TabletId(name) for name in (b"a", b"b", b"c", b"d")])
     assert refused.value.code is ErrorCode.BUCKET_NOT_EMPTY and sorted(done) == [b"a", b"b", b"c", b"d"]
+
+
+async def test_superseded_change_is_carried_no_further() -> None:
+    """W3: the row is read after the tablets were found, before any of their owners is asked."""
+    steps = Elsewhere()
+    changes = changes_of(steps)
+    for now in (None, replace(BUCKET, generation=3), replace(BUCKET, bucket_id=BucketId(8))):
+
+        async def found(name: str, now: Bucket | None = now) -> Bucket | None:
+            return now
+
+        changes.bucket = found  # type: ignore[method-assign]
+        with pytest.raises(_Superseded):
+            await changes._carry_begun(BUCKET, [TABLET])
+    assert steps.steps == []
+
+
+async def test_change_that_is_another_by_now_is_not_ended_for_who_met_the_one_before() -> None:
+    """Its generation or its id has grown since: nothing is walked."""
+    steps = Elsewhere()
+    changes = changes_of(steps, ours=True)
+
+    async def found(name: str) -> Bucket:
+        return replace(BUCKET, pending=bytes(24))
+
+    changes.bucket = found  # type: ignore[method-assign]
+    for begun in (
+        EndBegun(bucket="b", bucket_id=BucketId(7), generation=1),
+        EndBegun(bucket="b", bucket_id=BucketId(6), generation=2),
+    ):
+        await changes.take(begun)
+    assert steps.steps == []
+
+
+async def test_walk_goes_on_where_a_tablet_gave_its_upper_part_away_meanwhile() -> None:
+    """Sixteen tablets and more, one of which is split while the steps are under way: its child gets one too."""
+    steps, storage = Elsewhere(), MemoryStorage(MemoryTablets())
+    address = [BUCKET.bucket_id.to_bytes(8, "big") + b"%02d" % number for number in range(40)]
+    names = [CELL_TABLET, *(TabletId(b"t%02d" % number) for number in range(1, 40))]
+    for number, name in enumerate(names):
+        low = address[number] if number else b""
+        high, child = (address[number + 1], names[number + 1]) if number < 39 else (b"", TabletId(b""))
+        await storage.create(name, low=low, high=high, generation=1, child=child)
+    late, middle = TabletId(b"late"), address[5] + b"m"
+    changes = BucketChanges(
+        storage=storage, tablets=TabletMap(storage), steps=steps, ours=lambda tablet: True, clock=RunningClock(),
+        entropy=SeededEntropy(1),
+    )  # fmt: skip
+    split: list[int] = []
+
+    async def step(bucket: Bucket, tablets: Sequence[TabletId]) -> None:
+        assert len(tablets) <= AT_ONCE
+        for tablet in tablets:
+            await steps.step(tablet, CARRY)
+        if not split:
+            split.append(1)
+            state = await storage.state(names[5])
+            await storage.create(late, low=middle, high=state.high, generation=1, child=state.child)
+            await storage.reshape(names[5], state, shaped(state, high=middle, child=late))
+
+    await changes._walk(BUCKET, step)
+    assert set(steps.steps) == {*names, late} and len(steps.steps) < 60
 
 
 async def test_messages_of_the_simulated_cell_carry_steps_as_the_wire_does() -> None:

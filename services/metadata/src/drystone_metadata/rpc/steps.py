@@ -9,14 +9,14 @@ Invariants
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, assert_never
 
 import grpc
 
 from drystone.metadata.v1 import steps_pb2 as pb
 from drystone.metadata.v1 import steps_pb2_grpc
-from drystone_core.errors import DrystoneError, ErrorCode, Refused
+from drystone_core.errors import DrystoneError, ErrorCode, Refused, Unavailable
 from drystone_core.ids import BucketId, WriteId
 from drystone_metadata.logic.carrying import BuryBucket, CarryBucket, EndChange
 from drystone_metadata.store.ports import KeyOutOfRange, TabletId, UnknownTablet
@@ -57,7 +57,10 @@ class RpcPeer:
             raise answer
 
     async def _call(self, batch: Sequence[pb.Step]) -> list[BaseException | None]:
-        answer = await unary(self._stub.TakeSteps, pb.TakeStepsRequest(steps=batch), timeout=self._timeout)
+        try:
+            answer = await unary(self._stub.TakeSteps, pb.TakeStepsRequest(steps=batch), timeout=self._timeout)
+        except Refused as refused:  # not the steps, the call: of another release, or its certificate is refused
+            raise Unavailable(f"the other metadata process takes no steps: {refused}") from refused
         return [result_value(result, step.tablet) for result, step in zip(answer.results, batch, strict=True)]
 
 
@@ -78,14 +81,13 @@ class _Servicer(steps_pb2_grpc.PeerServiceServicer):
     ) -> pb.TakeStepsResponse:
         if len(request.steps) > STEPS:
             raise Refused(ErrorCode.INVALID_ARGUMENT, f"{len(request.steps)} steps in one call; at most {STEPS}")
-        steps = [(TabletId(message.tablet), step_value(message)) for message in request.steps]
-        return pb.TakeStepsResponse(results=await asyncio.gather(*(_settled(self._take, *step) for step in steps)))
+        return pb.TakeStepsResponse(results=await asyncio.gather(*(_settled(self._take, one) for one in request.steps)))
 
 
-async def _settled(take: Callable[[TabletId, Step], Awaitable[None]], tablet: TabletId, step: Step) -> pb.StepResult:
+async def _settled(take: Take, message: pb.Step) -> pb.StepResult:
     """One step's answer; a bug fails the whole call."""
     try:
-        await take(tablet, step)
+        await take(TabletId(message.tablet), step_value(message))
     except DrystoneError as error:
         return result_message(error)
     return result_message(None)
@@ -112,7 +114,7 @@ def step_message(tablet: TabletId, step: Step) -> pb.Step:
 
 
 def step_value(message: pb.Step) -> Step:
-    """From the wire; Refused (NotImplemented) for a step of a newer release."""
+    """From the wire; Unavailable for a step of a newer release: another process may know it."""
     kind, write_id = message.WhichOneof("step"), WriteId(message.write_id)
     match kind:
         case "carry":
@@ -134,7 +136,7 @@ def step_value(message: pb.Step) -> Step:
             begun = message.end_begun
             return EndBegun(bucket=begun.bucket, bucket_id=BucketId(begun.bucket_id), generation=begun.generation)
         case _:
-            raise Refused(ErrorCode.NOT_IMPLEMENTED, "a step that this release does not know")
+            raise Unavailable("a step that this release does not know")
 
 
 def result_message(error: DrystoneError | None) -> pb.StepResult:
