@@ -10,6 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from drystone_core.cell import TabletCounts
 from drystone_core.errors import DrystoneError, ErrorCode, Refused, Unavailable
 from drystone_core.ids import BlobId, BucketId, Key, Uid, make_write_id
 from drystone_core.mutations import CreateBucket, DeleteObject, Preconditions, PutObject
@@ -100,6 +101,7 @@ async def test_mutations_and_reads_answer_over_the_wire(metadata: RpcMetadata) -
         Key(b"k000"), Uid(bytes(16)), 0, 0,
     )  # fmt: skip
     assert await metadata.dead_blobs([name]) == [False], "younger than the floor"
+    assert await metadata.counts() == TabletCounts(1)
 
 
 async def test_refusals_arrive_as_the_errors_they_were(metadata: RpcMetadata) -> None:

@@ -12,13 +12,13 @@ import pytest
 from drystone_core.errors import DrystoneError, ErrorCode, Refused
 from drystone_core.formats.row_keys import BUCKET, BUCKET_NAME
 from drystone_core.formats.row_parts import decode_bucket
-from drystone_core.ids import Key
+from drystone_core.ids import BucketId, Key
 from drystone_core.mutations import ConfigureBucket, DeleteBucket, DeleteObject, Outcome
 from drystone_core.objects import Bucket, Versioning
 from drystone_metadata.logic.carrying import CarryBucket
 from drystone_metadata.settings import MetadataSettings
-from drystone_metadata.store.memory import MemoryTablet
-from drystone_metadata.store.ports import CELL_TABLET, RowKey, TabletId
+from drystone_metadata.store.memory import MemoryStorage, MemoryTablet
+from drystone_metadata.store.ports import CELL_TABLET, KeyOutOfRange, RowKey, TabletId, TabletPhase
 from drystone_metadata.tablets import changes
 from drystone_metadata.tablets.handing import EndBegun
 from drystone_metadata.tablets.owning import NotOwner
@@ -141,6 +141,39 @@ async def test_change_met_elsewhere_is_ended_by_its_owner_and_waited_for() -> No
         assert {one.versioning for one in found} == {Versioning.ENABLED} and not unended(cell)
         assert time.monotonic() - began < 4.0
         assert sum(isinstance(step, EndBegun) for _, _, step in cell.messages.sent) == 1
+
+
+async def test_tablet_that_is_being_moved_is_not_taken_over_for_a_step() -> None:
+    """The walk looks again, and finds who holds the keys."""
+    cell = OwnedCell(18, settings=QUIET)
+    moving = TabletId(b"moving")
+    await MemoryStorage(cell.tablets).create(
+        moving, low=b"", high=b"", generation=1, phase=TabletPhase.CLOSED, child=TabletId(b"")
+    )
+    bucket = Bucket(bucket_id=BucketId(7), name="b", owner="o", created_ms=0, region="r")
+    with pytest.raises(KeyOutOfRange):
+        await cell.nodes[0].tablets.take_over_for(moving, CarryBucket(write_id=cell.id(), bucket="b", value=bucket))
+
+
+async def test_processes_count_their_tablets_and_changes() -> None:
+    """Each tablet is one process's; a change that cannot be ended yet is counted by the first tablet's owner, until it is."""
+    cell = OwnedCell(17, settings=replace(QUIET, size_looks=0.1), lease=0.3)
+    async with cell.running():
+        await filled(cell)
+        first = cell.nodes[cell.names.index(cell.owner("m0", CELL_TABLET))]
+        assert sum(node.counts().tablets for node in cell.nodes) == len(cell.tablets.tablets)
+        while any(node.counts().moves for node in cell.nodes):
+            await asyncio.sleep(0.05)
+        assert not any(node.counts().changes for node in cell.nodes)
+        cell.unregistered, cell.messages.away = set(cell.names), set(cell.names)
+        begun = ConfigureBucket(write_id=cell.id(), bucket="b", versioning=Versioning.ENABLED)
+        with pytest.raises(DrystoneError):
+            await first.mutate(begun)
+        assert [node.counts().changes for node in cell.nodes if node is not first] == [0, 0]
+        assert first.counts().changes == 1
+        cell.messages.away.clear()
+        await first.changes.again()
+        assert first.counts().changes == 0 and not unended(cell)
 
 
 async def test_step_that_came_from_another_process_is_not_handed_on() -> None:

@@ -198,6 +198,18 @@ class ProcessStatus:
     uptime_seconds: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TabletCounts:
+    """What a metadata process has to do."""
+
+    tablets: int
+    """That it owns now."""
+    moves: int = 0
+    """Of these, in the course of a split or a join."""
+    changes: int = 0
+    """Of buckets, which it knows of as the first tablet's owner and has not ended yet."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellProcess:
     """One process of a cell whose services stand on their own."""
@@ -213,6 +225,8 @@ class CellProcess:
     """What falls to it among its equals; empty = nothing."""
     clock_fault: str = ""
     """How its clock differs from most others', as it found itself; empty = it does not."""
+    tablets: TabletCounts | None = None
+    """Of a metadata process; None: another role, or it did not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from drystone_core.cell import TabletCounts
 from drystone_core.errors import DrystoneError
 from drystone_core.extents import BlobRef, StripedExtent
 from drystone_core.ids import BlobId, BucketId, DiskId, Key, Uid, UploadId, VersionId, VolumeId
@@ -92,6 +93,10 @@ class MetadataNodeService(MetadataService, Protocol):
 
     async def objects(self, names: Sequence[ObjectName]) -> list[ObjectVersion | DrystoneError]:
         """Each name's version, or why it has none."""
+        ...
+
+    def counts(self) -> TabletCounts:
+        """What this process has to do now, from memory."""
         ...
 
 

@@ -15,6 +15,7 @@ from drystone_core.cell import (
     RepairStatus,
     RpcMethodStatus,
     ScrubPassStatus,
+    TabletCounts,
 )
 from drystone_core.errors import DrystoneError, ErrorCode, Refused, Unavailable
 from drystone_core.formats.coordination import (
@@ -35,6 +36,7 @@ from drystone_core.ids import Key, VersionId
 from drystone_core.layout import LayoutChange, LayoutReport
 from drystone_gateway.cell import CellServices
 from drystone_gateway.cell_layout import CellLayout
+from drystone_gateway.clients.metadata import MetadataNode
 from drystone_gateway.serving import S3Serving
 from drystone_runtime.rpc.background_clients import reclaim_status, replication_status, start_scrub
 from drystone_runtime.rpc.links import Link
@@ -61,7 +63,9 @@ class CellView:
 
     async def status(self) -> CellStatus:
         """One screen; what a service does not say in time stands as unknown."""
-        repair, reclaim, nodes = await asyncio.gather(self._repair(), self._reclaim(), self._nodes())
+        repair, reclaim, nodes, tablets = await asyncio.gather(
+            self._repair(), self._reclaim(), self._nodes(), self._tablets()
+        )
         server = self._process.settings.server
         scheme = "https" if server.tls_cert else "http"
         return CellStatus(
@@ -76,7 +80,7 @@ class CellView:
             scrub_pass=repair[1] if repair else None,
             reclaim=reclaim or ReclaimStatus(),
             gateway=self._s3.status(),
-            cell=tuple(self._processes()),
+            cell=tuple(self._processes(tablets)),
             rpc=tuple(self._calls()),
             classes=self._process.settings.storage.storage_classes(),
         )
@@ -171,7 +175,21 @@ class CellView:
                 method=one.method, calls=ended, failures=ended - one.codes.get("OK", 0), seconds=one.seconds
             )
 
-    def _processes(self) -> list[CellProcess]:
+    async def _tablets(self) -> dict[str, TabletCounts]:
+        """By the name of each metadata process that says so in time."""
+
+        async def ask(node: MetadataNode) -> tuple[str, TabletCounts] | None:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    return node.name, await node.client.counts()
+            except (TimeoutError, DrystoneError):
+                return None
+
+        nodes = [one.client.metadata for one in self._services.metadata_nodes.nodes(draining=True)]
+        said = await asyncio.gather(*(ask(node) for node in nodes if node is not None))
+        return dict(one for one in said if one is not None)
+
+    def _processes(self, tablets: Mapping[str, TabletCounts]) -> list[CellProcess]:
         leaders, owner = self._leaders(), self._services.owner()
         found = []
         for key, document in sorted(self._services.place.cache.documents.items()):
@@ -189,6 +207,7 @@ class CellView:
                     state=node.state,
                     part=part,
                     clock_fault=self._clock_fault(node),
+                    tablets=tablets.get(node.node) if node.role == ServiceKind.METADATA else None,
                 )
             )
         return found

@@ -9,6 +9,7 @@ owner's: the processes ask one another (tablets/handing).
 import asyncio
 from collections.abc import Callable
 
+from drystone_core.cell import TabletCounts
 from drystone_core.ports import Clock, Entropy
 from drystone_metadata.cell_metadata import TabletsMetadata
 from drystone_metadata.settings import MetadataSettings
@@ -79,6 +80,12 @@ class OwnedMetadata(TabletsMetadata):
             await self.changes.take(step)
         else:
             raise self.tablets.not_owner(CELL_TABLET)
+
+    def counts(self) -> TabletCounts:
+        """Of the tablets that this process owns."""
+        running = self.tablets.running.values()
+        moves = sum(1 for one in running if one.committer.state.note)
+        return TabletCounts(len(running), moves, self.changes.under_way)
 
     async def _take_over(self, tablet: TabletId, step: Step) -> None:
         if not isinstance(step, EndBegun):

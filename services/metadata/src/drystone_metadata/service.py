@@ -3,6 +3,7 @@
 
 from collections.abc import Awaitable, Sequence
 
+from drystone_core.cell import TabletCounts
 from drystone_core.listing import VersionPage
 from drystone_core.mutations import Outcome
 from drystone_core.ports import Clock, Entropy
@@ -51,6 +52,10 @@ class LocalMetadata(MetadataReads):
     async def changes(self, cursor: FeedCursor, limit: int = 1000) -> list[FeedRow]:
         """Feed records after the cursor; Stale when the consumer must resync by a scan."""
         return await read_feed(self._storage, self._tablet, cursor, limit)
+
+    def counts(self) -> TabletCounts:
+        """One tablet, which is never moved."""
+        return TabletCounts(1)
 
     def mutate(self, mutation: Change) -> Awaitable[Outcome]:
         """Decided and durable when it returns. Concurrent calls share one commit."""

@@ -12,7 +12,7 @@ from typing import Any
 from drystone_cli.exits import FAILED, OK, UNREACHABLE, Failure
 from drystone_cli.layout import socket_path, state_of
 from drystone_cli.terminal import Terminal, amount, span
-from drystone_core.cell import CellStatus, GatewayStatus, Health
+from drystone_core.cell import CellProcess, CellStatus, GatewayStatus, Health
 from drystone_core.errors import DrystoneError, Unavailable, Unreachable
 from drystone_runtime.rpc.admin_client import AdminClient
 
@@ -136,13 +136,24 @@ def _print(status: CellStatus) -> None:
     if status.cell:
         terminal.table(
             ("service", "name", "endpoint", "zone", "state", ""),
-            [(one.role, one.name, one.endpoint, one.zone or "-", one.state, one.part) for one in status.cell],
+            [(one.role, one.name, one.endpoint, one.zone or "-", one.state, _part(one)) for one in status.cell],
         )
     else:
         _print_alone(terminal, status)
     terminal.line()
     for name, sentence in _sentences(status):
         terminal.line(f"{terminal.paint(f'{name:9}', 'dim')} {sentence}")
+
+
+def _part(one: CellProcess) -> str:
+    """What falls to a process of a cell, and what it has to do."""
+    if one.tablets is None:
+        return one.part
+    tablets, moves, changes = one.tablets.tablets, one.tablets.moves, one.tablets.changes
+    said = [one.part, f"{tablets} tablet{'' if tablets == 1 else 's'}"]
+    said += [f"{moves} split or joined"] if moves else []
+    said += [f"{changes} bucket{'' if changes == 1 else 's'} changing"] if changes else []
+    return ", ".join(part for part in said if part)
 
 
 def _print_alone(terminal: Terminal, status: CellStatus) -> None:

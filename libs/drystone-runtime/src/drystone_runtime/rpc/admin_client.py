@@ -23,6 +23,7 @@ from drystone_core.cell import (
     RpcMethodStatus,
     ScrubStatus,
     StripeReport,
+    TabletCounts,
 )
 from drystone_core.check import check
 from drystone_core.errors import DrystoneError, Unavailable, Unreachable
@@ -181,6 +182,9 @@ def _status(said: pb.GetStatusResponse) -> CellStatus:
                 state=one.state,
                 part=one.part,
                 clock_fault=one.clock_fault,
+                tablets=TabletCounts(one.tablets.tablets, one.tablets.moves, one.tablets.changes)
+                if one.HasField("tablets")
+                else None,
             )
             for one in said.cell
         ),

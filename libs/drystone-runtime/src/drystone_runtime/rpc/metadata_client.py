@@ -9,6 +9,7 @@ import grpc
 
 from drystone.metadata.v1 import metadata_pb2 as pb
 from drystone.metadata.v1 import metadata_pb2_grpc
+from drystone_core.cell import TabletCounts
 from drystone_core.ids import Key, UploadId, VersionId
 from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
 from drystone_core.mutations import Mutation, Outcome
@@ -117,6 +118,11 @@ class RpcMetadata:
             request = pb.GetDeadBlobsRequest(names=[name_message(name) for name in names[at : at + NAMES_PER_CALL]])
             verdicts += (await self._call(self._stub.GetDeadBlobs, request)).dead
         return verdicts
+
+    async def counts(self) -> TabletCounts:
+        """What the process has to do."""
+        said = await self._call(self._stub.GetStatus, pb.GetStatusRequest())
+        return TabletCounts(said.tablets, said.moves, said.changes)
 
     async def _call(self, method: Any, request: Any) -> Any:
         return await unary_again(method, request, timeout=self._timeout, retries=self._retries)

@@ -31,6 +31,7 @@ _ROWS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "ListUploads": (_GATEWAY,),
         "ListParts": (_GATEWAY,),
         "GetDeadBlobs": (_LIFECYCLE,),
+        "GetStatus": (_GATEWAY,),
     },
     "drystone.metadata.v1.PeerService": {"TakeSteps": (_METADATA,)},
     "drystone.storage.v1.StorageService": {

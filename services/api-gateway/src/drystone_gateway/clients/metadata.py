@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from drystone_core.cell import TabletCounts
 from drystone_core.errors import DrystoneError, ErrorCode, Refused, Stale, Unavailable
 from drystone_core.ids import Key, UploadId, VersionId
 from drystone_core.listing import ObjectPage, PartPage, UploadPage, VersionPage
@@ -37,6 +38,10 @@ class MetadataClient(MetadataService, Protocol):
 
     async def mutate_all(self, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
         """Item by item, an error standing in a failed item's place."""
+        ...
+
+    async def counts(self) -> TabletCounts:
+        """What the process has to do."""
         ...
 
 

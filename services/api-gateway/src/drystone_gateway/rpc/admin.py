@@ -7,7 +7,7 @@ import grpc
 
 from drystone.admin.v1 import admin_pb2 as pb
 from drystone.admin.v1 import admin_pb2_grpc
-from drystone_core.cell import CellStatus, DiskStatus, GatewayStatus, ObjectReport
+from drystone_core.cell import CellStatus, DiskStatus, GatewayStatus, ObjectReport, TabletCounts
 from drystone_core.ids import Key, VersionId
 from drystone_core.layout import LayoutChange, LayoutReport
 from drystone_runtime.rpc.layout_messages import change_value, report_message
@@ -153,6 +153,7 @@ def _status_message(status: CellStatus) -> pb.GetStatusResponse:
                 state=one.state,
                 part=one.part,
                 clock_fault=one.clock_fault,
+                tablets=_counts_message(one.tablets),
             )
             for one in status.cell
         ],
@@ -172,6 +173,12 @@ def _disk_message(disk: DiskStatus) -> pb.Disk:
         free_bytes=disk.free_bytes,
         disk_class=disk.disk_class,
     )
+
+
+def _counts_message(counts: TabletCounts | None) -> pb.TabletCounts | None:
+    if counts is None:
+        return None
+    return pb.TabletCounts(tablets=counts.tablets, moves=counts.moves, changes=counts.changes)
 
 
 def _gateway_message(one: GatewayStatus) -> pb.Gateway:

@@ -138,6 +138,12 @@ class _Servicer(metadata_pb2_grpc.MetadataServiceServicer):
         _bounded(len(request.names), NAMES)
         return pb.GetDeadBlobsResponse(dead=await self._metadata.dead_blobs([name_value(n) for n in request.names]))
 
+    async def GetStatus(
+        self, request: pb.GetStatusRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetStatusResponse:
+        counts = self._metadata.counts()
+        return pb.GetStatusResponse(tablets=counts.tablets, moves=counts.moves, changes=counts.changes)
+
 
 def _object_name(one: pb.ObjectId) -> ObjectName:
     return ObjectName(one.bucket, Key(one.key), VersionId(one.version_id) if one.HasField("version_id") else None)

@@ -44,6 +44,7 @@ from drystone_metadata.store.ports import (
 )
 from drystone_metadata.tablets.handing import EndBegun, Step
 from drystone_metadata.tablets.map import Spot, TabletMap
+from drystone_metadata.tablets.owning import NotOwner
 from drystone_metadata.tablets.reading import CellRows
 from drystone_runtime.rpc.call_context import outliving
 
@@ -105,6 +106,11 @@ class BucketChanges:
         """Buckets with a change that may be left half done."""
         self._unburied: deque[Bucket] = deque()
 
+    @property
+    def under_way(self) -> int:
+        """Changes that are being ended here, or are to be tried again."""
+        return len(self._ending) + len(self._unended)
+
     async def run(self) -> None:
         """W4, until cancelled."""
         try:
@@ -144,8 +150,9 @@ class BucketChanges:
 
     def _ended(self, name: str, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), Refused):
-            self._unended.add(name)
+        if task.cancelled() or task.exception() is None or isinstance(task.exception(), Refused | NotOwner):
+            return  # ended, or nothing was begun here; if it was, the first tablet's next owner ends it
+        self._unended.add(name)
 
     @staticmethod
     async def _outcome(task: "asyncio.Task[T]") -> T:

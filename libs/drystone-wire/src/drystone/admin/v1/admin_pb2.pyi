@@ -86,7 +86,7 @@ class Process(_message.Message):
     def __init__(self, role: _Optional[str] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., uptime_seconds: _Optional[int] = ...) -> None: ...
 
 class CellProcess(_message.Message):
-    __slots__ = ("role", "name", "endpoint", "zone", "state", "part", "clock_fault")
+    __slots__ = ("role", "name", "endpoint", "zone", "state", "part", "clock_fault", "tablets")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +94,7 @@ class CellProcess(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     CLOCK_FAULT_FIELD_NUMBER: _ClassVar[int]
+    TABLETS_FIELD_NUMBER: _ClassVar[int]
     role: str
     name: str
     endpoint: str
@@ -101,7 +102,18 @@ class CellProcess(_message.Message):
     state: str
     part: str
     clock_fault: str
-    def __init__(self, role: _Optional[str] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., zone: _Optional[str] = ..., state: _Optional[str] = ..., part: _Optional[str] = ..., clock_fault: _Optional[str] = ...) -> None: ...
+    tablets: TabletCounts
+    def __init__(self, role: _Optional[str] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., zone: _Optional[str] = ..., state: _Optional[str] = ..., part: _Optional[str] = ..., clock_fault: _Optional[str] = ..., tablets: _Optional[_Union[TabletCounts, _Mapping]] = ...) -> None: ...
+
+class TabletCounts(_message.Message):
+    __slots__ = ("tablets", "moves", "changes")
+    TABLETS_FIELD_NUMBER: _ClassVar[int]
+    MOVES_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    tablets: int
+    moves: int
+    changes: int
+    def __init__(self, tablets: _Optional[int] = ..., moves: _Optional[int] = ..., changes: _Optional[int] = ...) -> None: ...
 
 class RpcMethod(_message.Message):
     __slots__ = ("method", "calls", "failures", "seconds")

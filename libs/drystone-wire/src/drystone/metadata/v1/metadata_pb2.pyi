@@ -10,6 +10,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("tablets", "moves", "changes")
+    TABLETS_FIELD_NUMBER: _ClassVar[int]
+    MOVES_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    tablets: int
+    moves: int
+    changes: int
+    def __init__(self, tablets: _Optional[int] = ..., moves: _Optional[int] = ..., changes: _Optional[int] = ...) -> None: ...
+
 class MutateRequest(_message.Message):
     __slots__ = ("mutations",)
     MUTATIONS_FIELD_NUMBER: _ClassVar[int]

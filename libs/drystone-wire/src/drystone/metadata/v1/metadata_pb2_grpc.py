@@ -80,6 +80,11 @@ class MetadataServiceStub:
                 request_serializer=drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetDeadBlobsRequest.SerializeToString,
                 response_deserializer=drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetDeadBlobsResponse.FromString,
                 _registered_method=True)
+        self.GetStatus = channel.unary_unary(
+                '/drystone.metadata.v1.MetadataService/GetStatus',
+                request_serializer=drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetStatusResponse.FromString,
+                _registered_method=True)
 
 
 class MetadataServiceServicer:
@@ -149,6 +154,13 @@ class MetadataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatus(self, request, context):
+        """What this process has to do, for an operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MetadataServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +208,11 @@ def add_MetadataServiceServicer_to_server(servicer, server):
                     servicer.GetDeadBlobs,
                     request_deserializer=drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetDeadBlobsRequest.FromString,
                     response_serializer=drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetDeadBlobsResponse.SerializeToString,
+            ),
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetStatusRequest.FromString,
+                    response_serializer=drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +459,33 @@ class MetadataService:
             '/drystone.metadata.v1.MetadataService/GetDeadBlobs',
             drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetDeadBlobsRequest.SerializeToString,
             drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetDeadBlobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drystone.metadata.v1.MetadataService/GetStatus',
+            drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetStatusRequest.SerializeToString,
+            drystone_dot_metadata_dot_v1_dot_metadata__pb2.GetStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
