@@ -337,6 +337,28 @@ async def test_change_that_is_another_by_now_is_not_ended_for_who_met_the_one_be
     assert steps.steps == []
 
 
+async def test_silent_tablet_holds_up_the_burying_of_others_once_a_turn() -> None:
+    """W6: what fails waits for the next turn behind the others."""
+    changes, tried = changes_of(Elsewhere()), []
+    silent = True
+
+    async def walk(bucket: Bucket, step: object) -> None:
+        tried.append(bucket.bucket_id)
+        if silent:
+            raise Unavailable("away")
+
+    changes._walk = walk  # type: ignore[assignment,method-assign]
+    for number in (1, 2, 3):
+        await changes._bury_all(replace(BUCKET, bucket_id=BucketId(number)))
+    await changes.again()
+    assert tried == [1, 2, 3, 1]
+    silent = False
+    await changes.again()
+    assert tried == [1, 2, 3, 1, 2, 3, 1]
+    await changes.again()
+    assert len(tried) == 7
+
+
 async def test_walk_goes_on_where_a_tablet_gave_its_upper_part_away_meanwhile() -> None:
     """Sixteen tablets and more, one of which is split while the steps are under way: its child gets one too."""
     steps, storage = Elsewhere(), MemoryStorage(MemoryTablets())

@@ -135,8 +135,8 @@ class BucketChanges:
             except DrystoneError as error:
                 self._unended.add(name)
                 log.warning("metadata.change_not_ended", extra={"bucket": name, "reason": str(error)})
-        for _ in range(len(self._unburied)):
-            await self._bury_all(self._unburied.popleft())
+        while self._unburied and await self._bury_all(self._unburied.popleft()):
+            pass  # after a failure the others wait for the next turn: whoever is silent holds this up once
 
     async def whole(self, name: str, work: Coroutine[Any, Any, T]) -> T:
         """Do something that may leave a change of a bucket half done: it goes on when the caller is cancelled (W4)."""
@@ -229,14 +229,16 @@ class BucketChanges:
         if bucket.closed and done and not await self._known(bucket):
             await self._bury_all(bucket)
 
-    async def _bury_all(self, bucket: Bucket) -> None:
-        """W6."""
+    async def _bury_all(self, bucket: Bucket) -> bool:
+        """W6; whether it is done."""
         try:
             await self._walk(bucket, self._bury)
         except DrystoneError as error:
             log.info("metadata.not_buried", extra={"bucket": bucket.name, "reason": str(error)})
             if len(self._unburied) < _UNBURIED:
                 self._unburied.append(bucket)
+            return False
+        return True
 
     async def _carry_begun(self, bucket: Bucket, tablets: Sequence[TabletId]) -> None:
         """W3."""
