@@ -62,6 +62,8 @@ class CellOfNodes:
     """Seconds after which a silent node counts as gone."""
     lost_after: float = 3.0
     """Seconds after which a node that is away is taken for lost."""
+    adopt_after: float = 30.0
+    """Seconds after which an empty directory takes a failed disk's place."""
     nodes: dict[str, Member] = field(default_factory=dict)
     clock: PatientClock = field(default_factory=PatientClock)
     store: KeyspaceStore = field(init=False)
@@ -100,7 +102,13 @@ class CellOfNodes:
                 profile=self.profile,
                 cell=self.cell,
                 append=AppendSettings(allocate_step=1 << 20),
-                watch=WatchSettings(every=0.2, away_backoff=0.5, late_backoff=2.0, lost_after=self.lost_after),
+                watch=WatchSettings(
+                    every=0.2,
+                    away_backoff=0.5,
+                    late_backoff=2.0,
+                    lost_after=self.lost_after,
+                    adopt_after=self.adopt_after,
+                ),
             ),
             world=world,
             coordinator=coordinator,

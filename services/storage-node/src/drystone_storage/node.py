@@ -360,8 +360,11 @@ class StorageNode:
     async def _adopt_replacements(self) -> None:
         """A failed disk whose path shows an empty directory long enough is replaced by it (A2)."""
         patience, store = self._settings.watch.adopt_after, self.store
-        failed = sum(watched.unit.state is DiskState.FAILED for watched in self.watch.disks)
-        if not patience or store is None or not 0 < failed <= store.profile.m:
+        if not patience or store is None:
+            return
+        # Only disks of its own: in a cell, whoever is away elsewhere says nothing about what stands at these paths.
+        failed = sum(disk.unit.state is DiskState.FAILED for disk in store.disks)
+        if not 0 < failed <= store.profile.m:
             return
         now = self._world.clock.monotonic()
         for watched in self.watch.disks:

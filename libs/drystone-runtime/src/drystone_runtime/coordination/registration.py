@@ -12,11 +12,22 @@ Invariants
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from drystone_core.check import check
-from drystone_core.coordination import ABSENT, Coordinator, Deleted, Document, Put, Resync, Revision, Session, Written
+from drystone_core.coordination import (
+    ABSENT,
+    Coordinator,
+    Delete,
+    Deleted,
+    Document,
+    Put,
+    Resync,
+    Revision,
+    Session,
+    Written,
+)
 from drystone_core.errors import Busy, ErrorCode, Refused, Stale, Unavailable
 from drystone_core.formats.coordination import DiskDocument, NodeDocument, decode, disk_key, encode, node_key
 from drystone_core.ports import Clock, Entropy
@@ -89,20 +100,22 @@ class Registration:
         self.session.check()
 
     async def tell(self, *, node: NodeDocument | None = None, disks: Sequence[DiskDocument] | None = None) -> None:
-        """Change what is registered (a disk's free space, draining); Stale when the registration is over just now."""
+        """Change what is registered (a disk's free space, draining; what is not among `disks` any more is told no longer);
+        Stale when the registration is over just now."""
         self._node = node if node is not None else self._node
         self._disks = tuple(disks) if disks is not None else self._disks
         self.check()
         session = self.session
         puts = self._puts(session, self._revisions)
         try:
-            revision = await self._coordinator.commit(*puts)
+            revision = await self._coordinator.commit(*puts, *_left_out(puts, self._revisions))
         except Stale as error:
             if error.code is ErrorCode.FENCED:
                 raise
             # An earlier tell whose answer was lost went in after all, or a document is not ours any more.
-            puts = self._puts(session, await self._own(session))
-            revision = await self._coordinator.commit(*puts)
+            own = await self._own(session)
+            puts = self._puts(session, own)
+            revision = await self._coordinator.commit(*puts, *_left_out(puts, own))
         self._remember(puts, revision, session)
 
     async def _own(self, session: Session) -> dict[str, Revision]:
@@ -288,6 +301,12 @@ class Registration:
                     return self._over.message
         finally:
             await watch.close()
+
+
+def _left_out(puts: Sequence[Put], told: Mapping[str, Revision]) -> list[Delete]:
+    """What was told before and is not now: a disk whose place another one took."""
+    kept = {put.key for put in puts}
+    return [Delete(key=key, expected=revision) for key, revision in told.items() if key not in kept]
 
 
 def _key(event: Written | Deleted) -> str:

@@ -234,10 +234,13 @@ class CellMember:
                     log.info("cell.announcement_waits", extra={"reason": str(error)})
 
     async def _run_tend(self) -> None:
-        """Close what abandoned volumes fall to this node (M2); look again for volumes nobody could tell about."""
+        """Close what abandoned volumes fall to this node (M2); look again for volumes nobody could tell about; forget disks
+        that were replaced."""
         while True:
             await self._world.clock.sleep(self._settings.tend)
             view = self.view
+            for unit in self._peers.forget_replaced(view):
+                self.node.registry.forget_disk(unit)
             abandoned = view.abandoned()
             ring = Ring(view.nodes if abandoned else ())
             for claim in abandoned:

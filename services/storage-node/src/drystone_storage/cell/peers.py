@@ -4,7 +4,8 @@
 Invariants
   P1  A disk is one unit for as long as this process lives: when it moves to another node, or its node to another address,
       the unit follows, and files open through it are opened again there.
-  P2  A disk whose node is away stays known (FAILED by the watch): its slots may come back.
+  P2  A disk whose node is away stays known (FAILED by the watch): its slots may come back. One that is lost, and that its
+      node serves without, was replaced there and is forgotten.
   P3  Placement obeys the last layout that could be read: one that cannot be read frees no disk of what was said before.
 """
 
@@ -57,6 +58,20 @@ class PeerDisks:
             self._stands[disk.disk] = node
         for watched in self._watch.disks:
             self._obey(watched)
+
+    def forget_replaced(self, view: CellView) -> list[DiskUnit]:
+        """Disks that are away for good although their node serves: watched no more (P2); the registry forgets them."""
+        gone = []
+        for disk in list(self._disks):
+            watched, node = self._watch.get(disk), self._stands.get(disk)
+            if watched is None or node is None or disk in view.disks or node.node not in view.nodes:
+                continue
+            if self._watch.lost(watched.unit):
+                log.info("peer.disk_replaced", extra={"disk": disk, "node": node.node})
+                self._watch.remove(watched.unit)
+                del self._disks[disk], self._stands[disk]
+                gone.append(watched.unit)
+        return gone
 
     def close(self) -> None:
         """End all channels."""

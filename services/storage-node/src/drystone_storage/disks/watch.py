@@ -144,6 +144,13 @@ class DiskWatch:
         watched = self._disks.get(unit.disk_id)
         return now - watched.failed_at if watched is not None else float("inf")
 
+    def lost(self, unit: DiskUnit) -> bool:
+        """Is it FAILED for so long that it is taken for lost?"""
+        return (
+            unit.state is DiskState.FAILED
+            and self.failed_for(unit, self._clock.monotonic()) >= self._settings.lost_after
+        )
+
     def away_for_less(self, seconds: float) -> bool:
         """Is some disk FAILED, or may one nobody told of yet be, but not for so long that it is taken for lost?"""
         now = self._clock.monotonic()
