@@ -4,19 +4,16 @@
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from drystone_testing.cassandra_node import missing as missing_cassandra
+from drystone_testing.cell_load import LEASE, loaded, progress
 from drystone_testing.cluster import Cluster, Shape, missing_etcd
 from drystone_testing.ledger import Record, rounds
 from drystone_testing.live import ACCESS_KEY, SECRET_KEY
-from drystone_testing.load import Load
 from drystone_testing.network import missing as missing_network
-
-LEASE = 4.0
 
 
 @pytest.fixture(scope="module")
@@ -65,26 +62,3 @@ def test_an_owner_cut_off_from_the_coordinator_alone_is_replaced(hosts: Cluster,
         progress(load)
     record(acknowledged=load.acknowledged, unknown=load.unknown, gap=load.longest_gap)
     assert load.failed_reads == []
-
-
-@contextmanager
-def loaded(hosts: Cluster, bucket: str, *, seed: int) -> Iterator[Load]:
-    """Writers at both gateways; afterwards both show what the model says."""
-    load = Load(hosts.s3_ports, bucket, writers=4, seed=seed)
-    load.start()
-    try:
-        time.sleep(1.0)
-        yield load
-    finally:
-        load.finish()
-    hosts.heal()
-    for port in hosts.s3_ports:
-        load.verify(port)
-
-
-def progress(load: Load) -> None:
-    """Somebody's write is acknowledged from now on."""
-    before, until = load.acknowledged, time.monotonic() + 30
-    while load.acknowledged < before + len(load.writers):
-        assert time.monotonic() < until, "nothing is acknowledged"
-        time.sleep(0.1)

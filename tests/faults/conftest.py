@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the fault suite: real processes on real directories and mounts of our own, and a ledger of what was run."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from drystone_testing.ledger import Record, recorder
-from drystone_testing.mounted_disks import MountedDisks
+from drystone_testing.mounted_disks import MountedDisks, missing
 
 
 @pytest.fixture
@@ -23,9 +22,9 @@ def mounted_disks(tmp_path: Path) -> Iterator[Callable[..., MountedDisks]]:
     made: list[MountedDisks] = []
 
     def make(count: int, *, size: str = "1g") -> MountedDisks:
-        if os.geteuid() != 0:
-            pytest.skip("taking disks away needs root (mount)")
-        disks = MountedDisks(tmp_path / f"mounts{len(made)}", count, size=size)
+        if (reason := missing()) is not None:
+            pytest.skip(reason)
+        disks = MountedDisks.under(tmp_path / f"mounts{len(made)}", count, size=size)
         made.append(disks)
         return disks
 

@@ -5,54 +5,21 @@ A round hurts at most m disks, then everything is read, then scrub and repair mu
 """
 
 import random
-import subprocess
 import time
 from pathlib import Path
 
 from drystone_testing.ledger import Record, rounds
-from drystone_testing.live import LiveStore, drystone_command
+from drystone_testing.live import LiveStore
 from drystone_testing.load import Load
+from drystone_testing.shard_damage import cut_short, flip_bits, refuted
+from drystone_testing.shard_damage import shards as shard_files
 
 SCRUB = {"DRYSTONE_STORAGE_SCRUB_PERIOD": "1s", "DRYSTONE_STORAGE_SCRUB_RATE": "1GiB"}
 
 
-def used_ranges(path: Path) -> list[tuple[int, int]]:
-    """The parts of a (sparse, preallocated) file that hold non-zero bytes."""
-    data = path.read_bytes()
-    step = 4096
-    return [(at, step) for at in range(0, len(data), step) if data[at : at + step].strip(b"\0")]
-
-
 def shards(store: Path, disk: int) -> list[Path]:
     """The shard files of a disk."""
-    return sorted(path for path in (store / f"disks/d{disk}/volumes").iterdir() if path.suffix not in (".free", ".new"))
-
-
-def flip_bits(path: Path, chooser: random.Random, most: int) -> int:
-    """Turn over single bits where there is something; how many."""
-    ranges = used_ranges(path)
-    chosen = chooser.sample(ranges, min(len(ranges), most))
-    with path.open("r+b") as file:
-        for at, length in chosen:
-            offset = at + chooser.randrange(length)
-            file.seek(offset)
-            byte = file.read(1)[0] ^ (1 << chooser.randrange(8))
-            file.seek(offset)
-            file.write(bytes([byte]))
-    return len(chosen)
-
-
-def verified(store: Path) -> list[str]:
-    """What `drystone inspect shard` says against any shard file."""
-    found = []
-    for disk in range(6):
-        for path in shards(store, disk):
-            done = subprocess.run(
-                [*drystone_command(), "inspect", "shard", str(path)], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                found.append(f"{path}: {done.stdout[-300:]}{done.stderr[-300:]}")
-    return found
+    return shard_files(store / f"disks/d{disk}")
 
 
 def loaded(store: LiveStore, bucket: str) -> Load:
@@ -68,7 +35,7 @@ def loaded(store: LiveStore, bucket: str) -> Load:
 def await_whole(store: LiveStore, root: Path) -> None:
     """Scrub and repair have come to an end, and every file says so itself."""
     assert store.await_scrubbed(timeout=90), f"scrub and repair did not end: {store.status()}\n{store.log_tail()}"
-    assert not verified(root)
+    assert not refuted(path for disk in range(6) for path in shards(root, disk))
 
 
 def test_flipped_bits_on_any_two_disks_are_never_served_and_all_healed(tmp_path: Path, record: Record) -> None:
@@ -115,9 +82,7 @@ def test_files_swapped_cut_and_emptied_are_never_served_and_all_healed(tmp_path:
                     cases += 2
                 for path in files if kind != "swap" else []:
                     if kind == "cut":
-                        ranges = used_ranges(path)
-                        with path.open("r+b") as file:
-                            file.truncate(chooser.choice(ranges)[0] + 100)
+                        cut_short(path, chooser)
                     elif kind == "empty":
                         path.write_bytes(b"")
                     else:

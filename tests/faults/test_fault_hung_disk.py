@@ -9,10 +9,8 @@ import itertools
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,61 +20,12 @@ from drystone_testing.live import LiveStore
 from drystone_testing.load import Load
 from drystone_testing.mounted_disks import MountedDisks
 from drystone_testing.s3_client import S3Client
+from drystone_testing.traced_threads import DISK_READS as READS
+from drystone_testing.traced_threads import DISK_WRITES as WRITES
+from drystone_testing.traced_threads import LONGEST_HOLD, Held, needs_strace, threads_by_disk
 
 Disks = Callable[..., MountedDisks]
-WRITES = "pwritev2,pwritev,pwrite64,fdatasync,fsync"
-READS = "preadv2,preadv,pread64"
-HANG = 10
-"""Seconds; far beyond every deadline of the store, and still a test."""
-
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-
-
-class Held:
-    """strace on some threads, injecting a delay before every (or the first) call of a kind."""
-
-    def __init__(self, threads: list[int], calls: str, fault: str, log: Path) -> None:
-        targets = [option for thread in threads for option in ("-p", str(thread))]
-        self.log = log
-        self.process = subprocess.Popen(
-            ["strace", "-qq", "-o", str(log), "-e", f"trace={calls}", "-e", f"inject={calls}:{fault}", *targets],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def injected(self) -> int:
-        """Calls that were held and have been done since."""
-        return self.log.read_text().count("(DELAYED)") if self.log.exists() else 0
-
-    def detach(self) -> None:
-        """Ends the tracer; threads it holds go on when it has let them go."""
-        self.process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(HANG + 10)
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(20)
-
-
-def threads_by_disk(store: LiveStore, log: Path) -> dict[str, list[int]]:
-    """Which threads of the main process work on which disk, watched under load; the loop's own thread serves none."""
-    main = store.main_pid()
-    watched = subprocess.Popen(
-        ["strace", "-f", "-y", "-qq", "-o", str(log), "-e", f"trace={WRITES},{READS}", "-p", str(main)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    time.sleep(2.5)
-    watched.terminate()
-    watched.wait(20)
-    found: dict[str, set[int]] = {}
-    for line in log.read_text().splitlines():
-        match = re.match(r"(\d+) +\w+\(\d+<[^>]*/(d\d+)/", line)
-        if match and int(match[1]) != main:
-            found.setdefault(match[2], set()).add(int(match[1]))
-    return {disk: sorted(threads) for disk, threads in found.items()}
+HANG = LONGEST_HOLD
 
 
 def member_disks(store: LiveStore) -> list[str]:
@@ -120,7 +69,7 @@ def test_a_hung_disk_stops_neither_reads_nor_writes(tmp_path: Path, record: Reco
         load = Load(store.port, "hung", writers=3, multipart=0.01)
         load.start()
         time.sleep(1)
-        threads = threads_by_disk(store, tmp_path / "threads.strace")
+        threads = threads_by_disk(store.main_pid(), tmp_path / "threads.strace", names=r"d\d+")
         members = member_disks(store)
         others = [disk for disk in sorted(threads) if disk not in members]
         disk = {"without metadata": others[0], "follower": members[1], "primary": members[0]}[which]
@@ -199,7 +148,7 @@ def test_a_slow_disk_slows_neither_reads_nor_writes_for_long(tmp_path: Path, rec
         load = Load(store.port, "slow", writers=3, multipart=0.01)
         load.start()
         time.sleep(1)
-        threads = threads_by_disk(store, tmp_path / "threads.strace")
+        threads = threads_by_disk(store.main_pid(), tmp_path / "threads.strace", names=r"d\d+")
         members = member_disks(store)
         disk = members[0] if which == "primary" else next(disk for disk in sorted(threads) if disk not in members)
         healthy_standstill, acknowledged = longest_standstill(load, 3)

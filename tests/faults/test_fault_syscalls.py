@@ -4,9 +4,6 @@
 import hashlib
 import os
 import re
-import shutil
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,47 +11,8 @@ import pytest
 from drystone_testing.ledger import Record
 from drystone_testing.live import LiveStore
 from drystone_testing.s3_client import S3Client, Unknown
-
-WRITES = "pwrite64,pwritev,pwritev2,write,fsync,fdatasync,rename,unlink,fallocate,ftruncate"
-
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-
-
-class Attached:
-    """strace attached to one thread (or to all), injecting one fault. strace counts the calls of each thread by itself."""
-
-    def __init__(self, target: int, inject: str, log: Path, *, every_thread: bool = False) -> None:
-        calls = inject.split(":", 1)[0]
-        options = ["-f"] if every_thread else []
-        command = ["strace", *options, "-qq", "-o", str(log), "-e", f"trace={calls}", "-e", f"inject={inject}"]
-        self.process = subprocess.Popen(
-            [*command, "-p", str(target)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and not self._attached(target, every_thread):
-            time.sleep(0.01)
-
-    @staticmethod
-    def _attached(target: int, every_thread: bool) -> bool:
-        tasks = list(Path(f"/proc/{target}/task").iterdir()) if every_thread else [Path(f"/proc/{target}")]
-        return all("TracerPid:\t0\n" not in (task / "status").read_text() for task in tasks)
-
-    def detach(self) -> None:
-        """End the tracer. One whose process died under it may linger on the dead threads: it is killed."""
-        self.process.terminate()
-        try:
-            self.process.wait(2)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(20)
-
-
-def threads(pid: int) -> list[int]:
-    """The threads of a process in the order in which they were made."""
-    return sorted(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+from drystone_testing.traced_threads import WRITE_LIKE as WRITES
+from drystone_testing.traced_threads import Attached, needs_strace, threads
 
 
 @needs_strace

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from drystone_testing.cassandra_node import missing
-from drystone_testing.cluster import Cluster, Service, Shape, missing_etcd
+from drystone_testing.cluster import Cluster, Shape, missing_etcd
 from drystone_testing.histories import Endpoint, HistoryClient, run
 from drystone_testing.ledger import Record, rounds
 from drystone_testing.linearizability import Kind
@@ -24,6 +24,7 @@ from drystone_testing.live import ACCESS_KEY, SECRET_KEY
 from drystone_testing.network import missing as missing_network
 from drystone_testing.porcupine import unexplained
 from drystone_testing.s3_client import S3Client
+from drystone_testing.service_process import Service
 
 BUCKET = "histories"
 CLIENTS, KEYS = 5, 6

@@ -23,12 +23,13 @@ from typing import Any
 
 from drystone_testing.cassandra_node import CassandraNode
 from drystone_testing.cassandra_node import missing as missing_cassandra
+from drystone_testing.cassandra_ring import CassandraRing
 from drystone_testing.etcd_servers import MISSING, EtcdServers, find_etcd, free_ports
 from drystone_testing.live import drystone_command
+from drystone_testing.mounted_disks import MountedDisks
 from drystone_testing.network import Network
+from drystone_testing.service_process import START_SECONDS, Service
 
-START_SECONDS = 120.0
-STOP_SECONDS = 30.0
 CELL = "local"
 ROLES = ("metadata", "storage-node", "gateway", "lifecycle", "replication")
 """In the order of their start."""
@@ -58,6 +59,12 @@ class Shape:
     """A tablet with more rows is split."""
     namespaces: bool = False
     """Each metadata process and storage node is a host of its own that can be cut off (needs root)."""
+    ring: bool = False
+    """Cassandra is three nodes with a copy of every row on each."""
+    disk_size: str = ""
+    """Each disk is a file system of its own of this size that can be taken away (needs root); empty: a directory."""
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Of every process, beside what is set here: section → key → value."""
 
     def count(self, role: str) -> int:
         """Of a role's processes."""
@@ -66,86 +73,6 @@ class Shape:
             "lifecycle": self.lifecycle, "replication": self.replication,
         }  # fmt: skip
         return counts[role]
-
-
-@dataclass(slots=True, eq=False)
-class Service:
-    """One process of Drystone's own, and how it is started again."""
-
-    role: str
-    name: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    log: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
-
-    def start(self) -> None:
-        """Begin; `wait` says when it serves."""
-        with self.log.open("ab") as log:
-            self._from = log.tell()
-            self.process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
-            )
-
-    _from: int = 0
-
-    def wait(self) -> None:
-        """Until it says that it is ready; RuntimeError with the end of its log when it ends before."""
-        until, said = time.monotonic() + START_SECONDS, b""
-        while time.monotonic() < until:
-            with self.log.open("rb") as log:
-                log.seek(self._from)
-                said = log.read()
-            if any(line.startswith(b"ready ") for line in said.splitlines()):
-                return
-            if self.process is None or self.process.poll() is not None:
-                raise RuntimeError(f"{self.name} ended:\n{said[-3000:].decode(errors='replace')}")
-            time.sleep(0.05)
-        raise RuntimeError(
-            f"{self.name} is not ready after {START_SECONDS:g} s:\n{said[-3000:].decode(errors='replace')}"
-        )
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """Of the running process."""
-        assert self.process is not None
-        return self.process.pid
-
-    def signal(self, number: signal.Signals) -> None:
-        """SIGSTOP, SIGCONT …"""
-        os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        """As a crash."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def stop(self) -> int:
-        """SIGTERM and wait; its exit code, -9 when it had to be killed."""
-        if self.process is None:
-            return 0
-        self.ask_to_stop()
-        try:
-            code = self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
-        self.process = None
-        return code
-
-    def ask_to_stop(self) -> None:
-        """SIGTERM, also to a process that stands still."""
-        if self.alive:
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGTERM)
 
 
 def missing_etcd() -> str | None:
@@ -181,17 +108,25 @@ class Cluster:
             durable=shape.durable_etcd,
             address=self.network.other if self.network else self._address,
         )
-        self.cassandra = CassandraNode(
-            self.root / "cassandra",
-            address=self._address,
-            port=self._known["cassandra"][0],
-            storage_port=self._known["cassandra"][1],
+        self.ring = CassandraRing(self.root / "cassandra") if shape.ring else None
+        self.cassandra = (
+            self.ring.members[0]
+            if self.ring
+            else CassandraNode(
+                self.root / "cassandra",
+                address=self._address,
+                port=self._known["cassandra"][0],
+                storage_port=self._known["cassandra"][1],
+            )
         )
+        """The only one, or the first of the ring."""
         self.services: dict[str, Service] = {}
         for role in ROLES:
             for index in range(shape.count(role)):
                 one = self._service(role, index)
                 self.services[one.name] = one
+        self.mounts = self._mounts() if shape.disk_size else None
+        """The disks that can be taken away, in the order of `disk_paths`."""
 
     @property
     def endpoints(self) -> list[str]:
@@ -248,7 +183,7 @@ class Cluster:
     def start_stores(self) -> None:
         """etcd, Cassandra, certificates, the cell's identity."""
         self.etcd.start()
-        self.cassandra.start()
+        (self.ring or self.cassandra).start()
         self._run("certs", "init", str(self.root / "certs"), "--cell", CELL, *self._identities())
         self._run("cell", "init")
 
@@ -291,6 +226,14 @@ class Cluster:
         """Of all storage nodes."""
         return self.shape.nodes * self.shape.disks_each
 
+    @property
+    def disk_paths(self) -> list[Path]:
+        """Of all storage nodes' disks, node by node."""
+        each = range(self.shape.disks_each)
+        return [
+            self.root / f"node-{node + 1}" / f"disk-{disk + 1}" for node in range(self.shape.nodes) for disk in each
+        ]
+
     def stop(self) -> None:
         """Everything, services first."""
         for role in reversed(ROLES):
@@ -298,10 +241,12 @@ class Cluster:
                 one.ask_to_stop()
             for one in self.of(role):
                 one.stop()
-        self.cassandra.stop()
+        (self.ring or self.cassandra).stop()
         self.etcd.kill()
         if self.network is not None:
             self.network.close()
+        if self.mounts is not None:
+            self.mounts.unmount()
 
     def run(self, *arguments: str) -> str:
         """What a `drystone` command says; RuntimeError when it fails."""
@@ -341,7 +286,7 @@ class Cluster:
             address, before = self.network.add(name), self.network.command(name)
         config = folder / "drystone.toml"
         config.write_text(self._config(role, index, name, f"{address}:{port}"))
-        disks = [str(folder / f"disk-{number + 1}") for number in range(self.shape.disks_each)]
+        disks = [str(path) for path in self.disk_paths if path.parent == folder]
         command = (*before, *drystone_command(), role, "--config", str(config))
         return Service(
             role=role,
@@ -371,6 +316,8 @@ class Cluster:
             "log": {"format": "json"},
             **self._stores(),
         }
+        for section, values in self.shape.settings.items():
+            sections[section] = {**sections.get(section, {}), **values}
         if role == "gateway":
             sections["server"] = {"listen": f"127.0.0.1:{self._known['s3'][index]}"}
         return _toml(sections)
@@ -379,11 +326,16 @@ class Cluster:
         return {
             "coordinator": {"endpoints": list(self.etcd.endpoints), "session": self.shape.session},
             "cassandra": {
-                "contact_points": [self.cassandra.address],
+                "contact_points": [one.address for one in (self.ring.members if self.ring else [self.cassandra])],
                 "port": self.cassandra.port,
-                "replication": 1,
+                "replication": len(self.ring.members) if self.ring else 1,
             },
         }
+
+    def _mounts(self) -> MountedDisks:
+        paths = self.disk_paths
+        backing = [self.root / "backing" / f"{path.parent.name}-{path.name}" for path in paths]
+        return MountedDisks(paths, backing, size=self.shape.disk_size, images=True)
 
     def _environment(self) -> dict[str, str]:
         return {"DRYSTONE_ROOT_ACCESS_KEY": self.access_key, "DRYSTONE_ROOT_SECRET_KEY": self.secret_key}

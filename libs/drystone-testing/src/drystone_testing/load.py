@@ -54,11 +54,12 @@ class Writer(threading.Thread):
         sizes: tuple[int, ...] = (),
         multipart: float = 0.02,
         read_port: int = 0,
+        client: type[S3Client] = S3Client,
     ) -> None:
-        """`read_port`: where it reads what it wrote, when that is another gateway of the cell."""
+        """`read_port`: where it reads what it wrote, when that is another gateway of the cell. `client`: how it calls."""
         super().__init__(daemon=True, name=f"writer-{seed}")
-        self.client = S3Client(port, timeout=30)
-        self.reader = S3Client(read_port, timeout=30) if read_port else self.client
+        self.client = client(port, timeout=30)
+        self.reader = client(read_port, timeout=30) if read_port else self.client
         self.bucket = bucket
         self.random = random.Random(seed)
         self.seed = seed
