@@ -131,3 +131,15 @@ async def test_a_disk_of_another_cell_is_refused(cell: CellOfNodes, tmp_path: Pa
         await other.start("n0")
     assert (moved / "drystone-disk.json").read_bytes() == before
     await other.store.close()
+
+
+async def test_an_open_volume_of_another_node_is_not_called_degraded(cell: CellOfNodes) -> None:
+    """A node that has seen one slot of it, on a disk that came back, says nothing of the others: its owner has them all."""
+    await all_known(cell)
+    mine = (await cell.put("n0", 3000)).extents[0].volume
+    other = cell.nodes["n1"].member.node
+    assert other.registry.get(mine) is None
+    await other.registry.load([other.watch.disks[-1].unit], sweep=False)
+    known = other.registry.get(mine)
+    assert known is not None and known.state is VolumeState.ELSEWHERE and None in known.slots
+    assert [(await each.member.node.status()).degraded_volumes for each in cell.nodes.values()] == [0] * 6

@@ -288,7 +288,11 @@ class StorageNode:
         volumes = self.registry.volumes()
         open_volumes = sum(volume.state is VolumeState.OPEN for volume in volumes)
         damaged = {place.volume for place in self.registry.bad}
-        degraded = sum(v.volume_id in damaged or any(_away(slot) for slot in v.slots) for v in volumes)
+        # Of what another node appends to, only that one knows all slots, and tells of those it lacks.
+        degraded = sum(
+            v.state is not VolumeState.ELSEWHERE and (v.volume_id in damaged or any(_away(slot) for slot in v.slots))
+            for v in volumes
+        )
         return NodeStatus(
             profile=self._opener.profile.name,
             disks=tuple(
