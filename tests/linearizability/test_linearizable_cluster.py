@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole cell is linearizable key by key through two gateways while its processes die, stand still and are cut off.
+"""A whole cell is linearizable key by key through two gateways while its processes die, stand still, are cut off and have
+their clocks set.
 
-Short form: 6 histories of 1,000 operations, one for each kind of trouble. Long form: FAULT_SCALE=20 HISTORY_CALLS=2000.
+Short form: 7 histories of 1,000 operations, one for each kind of trouble. Long form: FAULT_SCALE=20 HISTORY_CALLS=2000.
 """
 
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from drystone_testing.cassandra_node import missing
+from drystone_testing.cell_load import LEASE
 from drystone_testing.cluster import Cluster, Shape, missing_etcd
 from drystone_testing.histories import Endpoint, HistoryClient, run
 from drystone_testing.ledger import Record, rounds
@@ -30,8 +32,8 @@ BUCKET = "histories"
 CLIENTS, KEYS = 5, 6
 CALLS = int(os.environ.get("HISTORY_CALLS", "1000"))
 """Of a history."""
-LEASE = 4.0
-"""Seconds after which a silent process counts as gone (Shape.session)."""
+ONLY = os.environ.get("HISTORY_TROUBLE", "")
+"""The only kind of trouble, when one is looked at; else each in turn."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def cell() -> Iterator[Cluster]:
     if (reason := missing_etcd() or missing()) is not None:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="drystone-cell-", ignore_cleanup_errors=True) as folder:
-        shape = Shape(namespaces=missing_network() is None)
+        shape = Shape(namespaces=missing_network() is None, moved_clocks=True)
         cluster = Cluster(Path(folder), shape, credential=(ACCESS_KEY, SECRET_KEY))
         try:
             yield cluster.start()
@@ -61,6 +63,7 @@ class Trouble:
             "the owner of the names goes": self._owner_goes,
             "two storage nodes die": self._nodes_die,
             "a store stumbles": self._store_stumbles,
+            "clocks are set": self._clocks_are_set,
         }
         if cell.network is not None:
             self.kinds["a host is cut off past its lease"] = self._cut_off
@@ -117,6 +120,18 @@ class Trouble:
         except (KeyError, IndexError):  # nobody owns them just now
             return self.chance.choice(self.cell.of("metadata")).name
 
+    def _clocks_are_set(self) -> None:
+        """Of one process, or of several at once, by seconds or minutes, forth or back, again and again; then set right."""
+        chosen = self.chance.sample([*self.cell.services.values()], self.chance.choice([1, 1, 3]))
+        owner = self.cell.services[self._owner_name()]
+        for one in {one.name: one for one in [owner, *chosen][self.chance.choice([0, 1]) :]}.values():
+            for _ in range(self.chance.choice([1, 3])):
+                self.cell.move_clock(one, self.chance.choice([-1, 1]) * self.chance.choice([2.0, 20.0, 240.0]))
+                time.sleep(self.chance.uniform(0.1, 1.0))
+        time.sleep(self.chance.uniform(0.2, 2.0))
+        for each in self.cell.services.values():
+            self.cell.move_clock(each, 0.0)
+
     def _store_stumbles(self) -> None:
         member = self.chance.choice(self.cell.etcd.members)
         match self.chance.choice(["etcd dies", "etcd stands still", "Cassandra stands still"]):
@@ -147,7 +162,7 @@ def test_histories_through_two_gateways_are_linearizable(cell: Cluster, tmp_path
     histories = rounds(len(Trouble(cell, seed).kinds))
     for number in range(histories):
         trouble = Trouble(cell, seed + number)
-        kind = list(trouble.kinds)[number % len(trouble.kinds)]
+        kind = ONLY or list(trouble.kinds)[number % len(trouble.kinds)]
         prefix = f"h{number}"
         keys = [f"{prefix}/{each}" for each in range(KEYS)]
         clients = [
@@ -167,12 +182,15 @@ def test_histories_through_two_gateways_are_linearizable(cell: Cluster, tmp_path
         for name, count in trouble.happened.items():
             happened[name] = happened.get(name, 0) + count
         cell.heal()
+    noticed = sum(cell.said(role, "registration.clock_was_set") for role in ("gateway", "metadata", "storage-node"))
     record(
         seed=seed,
         histories=histories,
+        clocks_seen_set=noticed,
         violations=0,
         judges=sorted(judges),
         not_cut_off=unexercised,
         happened=happened,
         **total,
     )
+    assert noticed or "clocks are set" not in happened, "no process saw its clock move"

@@ -27,6 +27,7 @@ from drystone_testing.cassandra_ring import CassandraRing
 from drystone_testing.etcd_servers import MISSING, EtcdServers, find_etcd, free_ports
 from drystone_testing.live import drystone_command
 from drystone_testing.mounted_disks import MountedDisks
+from drystone_testing.moved_clock import move
 from drystone_testing.network import Network
 from drystone_testing.service_process import START_SECONDS, Service
 
@@ -63,6 +64,8 @@ class Shape:
     """Cassandra is three nodes with a copy of every row on each."""
     disk_size: str = ""
     """Each disk is a file system of its own of this size that can be taken away (needs root); empty: a directory."""
+    moved_clocks: bool = False
+    """The wall clock of each process can be moved (`Cluster.move_clock`)."""
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Of every process, beside what is set here: section → key → value."""
 
@@ -188,7 +191,10 @@ class Cluster:
         self._run("cell", "init")
 
     def heal(self) -> None:
-        """Join what was cut off, let what stands still go on, start what does not run, wait until all serve."""
+        """Join what was cut off, set the clocks right, let what stands still go on, start what does not run, wait until all
+        serve."""
+        for one in self.services.values() if self.shape.moved_clocks else ():
+            self.move_clock(one, 0.0)
         if self.network is not None:
             for one in (*self.of("metadata"), *self.of("storage-node")):
                 self.network.join(one.name)
@@ -209,12 +215,15 @@ class Cluster:
         self.await_whole()
 
     def await_whole(self) -> None:
-        """Until every process is registered and every disk healthy, as the first gateway sees it."""
-        until = time.monotonic() + START_SECONDS
+        """Until every process is registered and every disk healthy, as the first gateway sees it.
+
+        One that was taken away may be `suspect` for ten minutes: it is in service, and takes nothing new.
+        """
+        until, well = time.monotonic() + START_SECONDS, ("healthy", "suspect") if self.mounts else ("healthy",)
         while True:
             seen = self.status()
             away = set(self.services) - {one["name"] for one in seen["cell"] if one["state"] == "serving"}
-            bad = [disk for disk in seen["disks"] if disk["state"] != "healthy"]
+            bad = [disk for disk in seen["disks"] if disk["state"] not in well]
             if not away and not bad and len(seen["disks"]) == self.disks:
                 return
             if time.monotonic() > until:
@@ -247,6 +256,10 @@ class Cluster:
             self.network.close()
         if self.mounts is not None:
             self.mounts.unmount()
+
+    def move_clock(self, one: Service, seconds: float) -> None:
+        """Its clock is so far ahead of the machine's from now on, until it is moved again or starts anew."""
+        move(self.root / one.name / "clock", seconds)
 
     def run(self, *arguments: str) -> str:
         """What a `drystone` command says; RuntimeError when it fails."""
@@ -287,7 +300,10 @@ class Cluster:
         config = folder / "drystone.toml"
         config.write_text(self._config(role, index, name, f"{address}:{port}"))
         disks = [str(path) for path in self.disk_paths if path.parent == folder]
-        command = (*before, *drystone_command(), role, "--config", str(config))
+        program = drystone_command()
+        if self.shape.moved_clocks:
+            program = [sys.executable, "-m", "drystone_testing.moved_clock", str(folder / "clock")]
+        command = (*before, *program, role, "--config", str(config))
         return Service(
             role=role,
             name=name,
