@@ -12,7 +12,7 @@ from typing import Any
 from drystone_cli.exits import FAILED, OK, UNREACHABLE, Failure
 from drystone_cli.layout import socket_path, state_of
 from drystone_cli.terminal import Terminal, amount, span
-from drystone_core.cell import CellProcess, CellStatus, GatewayStatus, Health
+from drystone_core.cell import CellProcess, CellStatus, GatewayStatus, Health, ScrubPassStatus
 from drystone_core.errors import DrystoneError, Unavailable, Unreachable
 from drystone_runtime.rpc.admin_client import AdminClient
 
@@ -230,7 +230,19 @@ def _reclaim(status: CellStatus) -> str:
     return f"{freed}; {reclaim.stripes_waiting} dead stripes wait for their grace period"
 
 
+def _scrub_of_cell(one: ScrubPassStatus | None) -> str:
+    """Of the pass the leader knows; its storage nodes' own counts stand nowhere together."""
+    if one is None or not one.began:
+        return "no pass of this leader has begun"
+    found = f"{one.slots_damaged} damaged slots found" if one.slots_damaged else "no damage found"
+    which = "the pass that runs" if one.running else "the last pass"
+    left = f", about {span(one.seconds_left)} left" if one.running and one.seconds_left else ""
+    return f"{one.done} of {one.volumes} closed volumes read by {which} ({amount(one.bytes_read)}){left}; {found}"
+
+
 def _scrub(status: CellStatus) -> str:
+    if status.cell:
+        return _scrub_of_cell(status.scrub_pass)
     scrub = status.node.scrub
     found = f"{scrub.slots_damaged} damaged slots found" if scrub.slots_damaged else "no damage found"
     said = f"{scrub.verified} of {scrub.volumes} closed volumes read ({amount(scrub.bytes_read)}); {found}"
