@@ -158,9 +158,12 @@ async def test_rebuild_survives_damage_within_reach_and_reports_what_is_beyond()
     rig.disk(1).flip(shard_name(VOLUME, 1), (heads[0].offset + heads[0].payload_at + 100) * 8)
     for slot in (1, 2):
         rig.disk(slot).flip(shard_name(VOLUME, slot), (heads[1].offset + heads[1].payload_at + 100) * 8)
+    rig.failures.clear()
     progress = await rebuild(rig, 3)
     assert progress.incomplete == [heads[1].offset]
     assert progress.stripes == len(heads) - 1
+    # Slot 2 is hurt only where nothing can be healed: a wound there would have it and slot 1 rebuilt in turn for ever.
+    assert {slot for slot, _ in rig.failures} == {1}
 
 
 async def test_rebuild_leaves_freed_stripes_as_holes() -> None:

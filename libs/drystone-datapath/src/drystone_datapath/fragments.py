@@ -224,7 +224,8 @@ class Fragments:
     ) -> dict[int, Buffer]:
         """k results of `reader` over the other slots; late ones are replaced by others, and waited for at last.
 
-        Unavailable while slots that are away could still bring the k together, Damaged when they could not.
+        Unavailable while slots that are away could still bring the k together, Damaged when they could not: then no slot is
+        blamed for its damage.
         """
         k = volume.profile.k
         waiting = sorted(
@@ -237,6 +238,7 @@ class Fragments:
         )
         good: dict[int, Buffer] = {}
         late: list[Slot] = []
+        damaged: list[tuple[Slot, DamagedFragment]] = []
         away = volume.profile.slots - 1 - len(waiting)
         patient = False
         while len(good) < k:
@@ -256,7 +258,15 @@ class Fragments:
                 if isinstance(result, TimeoutError):
                     late.append(slot)
                 away += isinstance(result, ConnectionError)
-                self._blame(volume, record, slot, result)
+                if isinstance(result, DamagedFragment):
+                    _check_there(volume, record)
+                    damaged.append((slot, result))
+                else:
+                    self._blame(volume, record, slot, result)
+        if len(good) >= k or late or len(good) + away >= k:
+            for slot, error in damaged:
+                self._blame(volume, record, slot, error)
+        # Else nothing can heal the stripe: rebuilding its slots one after the other would find each other's damage for ever.
         if len(good) < k and late:
             raise Unavailable("too many disks answer late", record=str(record))
         if len(good) < k <= len(good) + away:
@@ -291,11 +301,10 @@ class Fragments:
         return min(max(4 * self._typical, settings.hedge_least), settings.hedge_most)
 
     def _blame(self, volume: Volume, record: int, slot: Slot, error: BaseException) -> None:
-        if volume.state is VolumeState.RETIRED:
-            raise BlobGone(volume.volume_id, record)
         if not isinstance(error, OSError) or isinstance(error, TimeoutError):
-            if record in volume.freed:
-                raise BlobGone(volume.volume_id, record)
+            _check_there(volume, record)
+        elif volume.state is VolumeState.RETIRED:
+            raise BlobGone(volume.volume_id, record)
         if volume.slots[slot.index] is slot:  # else it was rebuilt meanwhile: the old file is nobody's
             self._on_failure(volume, slot.index, error)
 
@@ -303,6 +312,12 @@ class Fragments:
         self._heads[key] = head
         if len(self._heads) > self._settings.heads:
             self._heads.popitem(last=False)
+
+
+def _check_there(volume: Volume, record: int) -> None:
+    """BlobGone when what does not verify was freed meanwhile."""
+    if volume.state is VolumeState.RETIRED or record in volume.freed:
+        raise BlobGone(volume.volume_id, record)
 
 
 def _read_other(volume: Volume, at: StripeAt, low: int, high: int, slot: Slot) -> Buffer:
