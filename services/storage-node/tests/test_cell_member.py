@@ -135,7 +135,7 @@ async def test_a_disk_of_another_cell_is_refused(cell: CellOfNodes, tmp_path: Pa
 
 async def test_an_open_volume_of_another_node_is_not_called_degraded(cell: CellOfNodes) -> None:
     """A node that has seen one slot of it, on a disk that came back, says nothing of the others: its owner has them all."""
-    await all_known(cell)
+    await cell.all_known()
     mine = (await cell.put("n0", 3000)).extents[0].volume
     other = cell.nodes["n1"].member.node
     assert other.registry.get(mine) is None
