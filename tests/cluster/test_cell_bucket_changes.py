@@ -193,7 +193,7 @@ def test_changes_of_buckets_move_no_tablet(hosts: Cluster, record: Record) -> No
         for _ in range(rounds(1)):
             progress(load, buckets)
             time.sleep(5.0)
-    assert buckets.deleted > 8
+    assert buckets.deleted >= 4
     assert set(buckets.reasons) <= {STALE_PICTURE}
 
 

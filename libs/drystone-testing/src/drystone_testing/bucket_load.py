@@ -10,7 +10,7 @@ import random
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 
 from drystone_testing.load import ABSENT, Digest, digest
@@ -34,6 +34,8 @@ class Changer(threading.Thread):
         self.reasons: Counter[str] = Counter()
         """What was said with 5xx."""
         self.wrong: list[str] = []
+        self.history: deque[str] = deque(maxlen=30)
+        """The last requests until something was wrong."""
         self.ending = threading.Event()
         self.error: BaseException | None = None
         self._turn = seed
@@ -113,7 +115,7 @@ class Changer(threading.Thread):
 
     def read(self, key: str) -> None:
         """GET."""
-        answer = self._client().call("GET", f"/{self.bucket}/{key}")
+        answer = self._call("GET", f"/{key}")
         if answer.code == "NoSuchBucket":
             self._missing()
         elif answer.status in (200, 404):
@@ -143,6 +145,8 @@ class Changer(threading.Thread):
                 differences.append(f"lists {shown}, expected {expected}")
             differences += self.wrong[len(differences) :]
         client.close()
+        if differences:
+            differences += self.history
         return [f"{self.bucket}: {one}" for one in differences]
 
     def _client(self) -> S3Client:
@@ -150,7 +154,15 @@ class Changer(threading.Thread):
         return self.clients[self._turn % len(self.clients)]
 
     def _call(self, method: str, path: str, body: bytes = b"") -> Answer:
-        return self._client().call(method, f"/{self.bucket}{path}", body=body)
+        client, began = self._client(), time.monotonic()
+        said = "no answer"
+        try:
+            answer = client.call(method, f"/{self.bucket}{path}", body=body)
+            said = f"{answer.status} {answer.code}"
+            return answer
+        finally:
+            if not self.wrong:  # what led to the first mistake
+                self.history.append(f"{began:.2f}-{time.monotonic():.2f} {method} {path} at {client.port}: {said}")
 
     def _unsaid(self, answer: Answer) -> None:
         """An answer that says nothing about the outcome; what it says instead is counted."""
@@ -200,7 +212,7 @@ class BucketLoad:
     def verify(self, port: int) -> None:
         """AssertionError listing every difference from the model."""
         differences = [difference for one in self.changers for difference in one.verify(port)]
-        assert not differences, f"{len(differences)} differences from the model:\n" + "\n".join(differences[:20])
+        assert not differences, f"{len(differences)} differences from the model:\n" + "\n".join(differences[:60])
 
     @property
     def created(self) -> int:
