@@ -3,14 +3,16 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from drystone_core.errors import ErrorCode, Refused, Unavailable
 from drystone_core.ids import Key, make_write_id
-from drystone_core.mutations import ConfigureBucket, CreateBucket, DeleteBucket
+from drystone_core.mutations import ConfigureBucket, CreateBucket, DeleteBucket, DeleteObject
 from drystone_core.objects import Bucket, Versioning
+from drystone_metadata.logic.view import NotCarried
 from drystone_metadata.owned import OwnedMetadata
 from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.memory import MemoryStorage
@@ -188,3 +190,20 @@ async def test_running_process_ends_what_it_could_not(monkeypatch: pytest.Monkey
     assert found is not None and found.versioning is Versioning.ENABLED
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_tablet_with_the_copy_of_a_former_bucket_says_nothing_of_the_present_one(cell: Cell) -> None:
+    """It gave all keys of the former one away, so that one's deletion did not come by; an old map leads a put there."""
+    process = await cell.process()
+    bucket = await cell.filled(process)
+    old = await split(process, bucket, b"c")
+    await process.service.mutate(CreateBucket(**cell.common("c"), owner="1" * 12, region="r"))
+    await process.service.mutate(cell.put(b"k", "c"))
+    await split(process, await process.service.bucket("c"), b"")
+    await process.service.mutate(DeleteObject(**cell.common("c"), key=Key(b"k")))
+    await process.service.mutate(DeleteBucket(**cell.common("c")))
+    await process.service.mutate(CreateBucket(**cell.common("c"), owner="1" * 12, region="r"))
+    now = await process.service.bucket("c")
+    with pytest.raises(NotCarried):
+        await process.submit(old, replace(cell.put(b"k", "c"), bucket_id=now.bucket_id))
+    await process.service.mutate(replace(cell.put(b"k", "c"), bucket_id=now.bucket_id))

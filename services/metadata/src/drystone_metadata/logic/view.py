@@ -135,6 +135,8 @@ class View:
     def bucket(self, name: str, bucket_id: BucketId | None = None) -> Bucket:
         """The bucket; NoSuchBucket, also when it is another than the one asked for."""
         found = self.find_bucket(name)
+        if not self.first and found is not None and bucket_id is not None and found.bucket_id < bucket_id:
+            raise NotCarried(name)  # a tablet that gave all keys of the former one away hears nothing of its deletion
         if found is None or (bucket_id is not None and found.bucket_id != bucket_id):
             raise Refused(ErrorCode.NO_SUCH_BUCKET, BucketName=name)
         if found.closed:
