@@ -47,8 +47,8 @@ EVENTS = (
 )
 """What metadata processes log: a commit refused by epoch; a step's take-over; a session lost (also on a machine that is too busy)
 and a new one begun; a split undone."""
-RESHAPES = 6
-"""Epochs of the tablets of one split."""
+RESHAPES = 8
+"""Epochs of the tablets of one split, the new owner's of one included; 7 were seen."""
 
 
 class Tablets(NamedTuple):
