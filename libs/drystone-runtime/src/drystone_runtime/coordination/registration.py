@@ -61,6 +61,8 @@ class Registration:
         self._ttl, self._clock, self._entropy = ttl, clock, entropy
         self._session: Session | None = None
         self._revisions: dict[str, Revision] = {}
+        self._tried: set[str] = set()
+        """Keys that a telling without an answer may have written."""
         self._over: Refused | None = None
         self._background = Background(clock=clock)
         self._answerer = clocks.Answerer(
@@ -107,6 +109,7 @@ class Registration:
         self.check()
         session = self.session
         puts = self._puts(session, self._revisions)
+        self._tried.update(put.key for put in puts)
         try:
             revision = await self._coordinator.commit(*puts, *_left_out(puts, self._revisions))
         except Stale as error:
@@ -121,7 +124,7 @@ class Registration:
     async def _own(self, session: Session) -> dict[str, Revision]:
         """The revisions of what stands under our session now."""
         found = {}
-        for key in self._revisions:
+        for key in {*self._revisions, *self._tried}:
             document = await self._coordinator.get(key)
             if document is not None and document.session == session.id:
                 found[key] = document.revision
@@ -209,6 +212,7 @@ class Registration:
 
     def _remember(self, puts: Sequence[Put], revision: Revision, session: Session) -> None:
         self._session = session
+        self._tried.clear()
         self._revisions = {put.key: revision for put in puts}
 
     def _puts(self, session: Session, found: dict[str, Revision]) -> list[Put]:

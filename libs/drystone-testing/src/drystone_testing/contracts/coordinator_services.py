@@ -132,6 +132,23 @@ class CoordinatorServicesContract:
         with pytest.raises(Stale):
             await registration.tell(disks=[disk("a", free=1)])
 
+    async def test_a_disk_told_of_by_a_call_whose_answer_was_lost_is_told_of_again(
+        self, rig: CoordinatorRig, one: Coordinator, register: Callable[..., Awaitable[Registration]]
+    ) -> None:
+        """It took the place of another one; so did what stood there, and the node may say that it drains."""
+        line = LosesAnswers(one)
+        registration = await register(line, node("n1"), disk("a"), disk("b"), ttl=rig.ttl * 20)
+        line.loses = True
+        with pytest.raises(Unavailable):
+            await registration.tell(disks=[disk("c"), disk("b")])
+        line.loses = False
+        await registration.tell(disks=[disk("c", free=2), disk("b", free=2)])
+        for letter in "cb":
+            key = disk_key(DiskId(letter * 32))
+            held = await one.get(key)
+            assert held is not None and decode(DiskDocument, held.value, key=key).free == 2
+        await registration.tell(node=node("n1", state="draining"))
+
     async def test_an_id_in_use_is_refused_with_what_to_do(
         self,
         rig: CoordinatorRig,
