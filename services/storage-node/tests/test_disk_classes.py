@@ -318,6 +318,69 @@ async def test_a_volume_over_several_classes_is_rebuilt_on_any() -> None:
     await bench.background.stop()
 
 
+@pytest.mark.parametrize("apart", [(), ("hdd", "ssd")])
+async def test_a_volume_over_several_classes_that_lost_all_of_one_is_rebuilt(apart: tuple[str, ...]) -> None:
+    """What is left lies on one class by chance, whether classes are kept apart by now or not: empty disks stand by."""
+    bench = StorageBench(8, classes=("ssd",) * 4 + ("hdd",) * 4)
+    bench.settings = replace(bench.settings, apart=())
+    bench.node = bench._node()
+    await bench.start()
+    numbers = [await bench.put(50_000) for _ in range(3)]
+    await settled(bench)
+    volume = next(v for v in volumes_of(bench, numbers) if len(classes_of(v)) == 2)
+    held = [slot.unit for slot in volume.slots if slot is not None]
+    few = min(("ssd", "hdd"), key=[unit.disk_class for unit in held].count)
+    bench.node.healer._apart = bool(apart)
+    for unit in [unit for unit in held if unit.disk_class == few]:
+        bench.node.registry.forget_disk(unit)
+    assert len(classes_of(volume)) == 1
+    wounds = await bench.node.healer.wounds()
+    assert wounds.waiting == 0 and [w for w in wounds if w.volume == volume.volume_id]
+    for wound in wounds:
+        await bench.node.healer.heal(wound, bytes_per_second=1 << 40)
+    await bench.check_all()
+    await bench.background.stop()
+
+
+async def test_without_a_mapping_a_slot_is_rebuilt_on_a_disk_of_any_class() -> None:
+    """Although the volume lies on one class by chance."""
+    bench = StorageBench(7, classes=("standard",) * 6 + ("hdd",))
+    bench.settings = replace(bench.settings, apart=())
+    bench.node = bench._node()
+    await bench.start()
+    bench.places["/d6"].there = False
+    await bench.node.watch.look()
+    number = await bench.put(50_000)
+    await settled(bench)
+    (volume,) = volumes_of(bench, [number])
+    assert classes_of(volume) == {"standard"}
+    bench.places["/d6"].there = True
+    bench.places["/d0"].there = False
+    await bench.node.watch.look()
+    await bench.advance(601.0)
+    (wound,) = [w for w in await bench.node.healer.wounds() if w.volume == volume.volume_id]
+    await bench.node.healer.heal(wound, bytes_per_second=1 << 40)
+    assert classes_of(volume) == {"standard", "hdd"}
+    await bench.check_all()
+    await bench.background.stop()
+
+
+async def test_a_replaced_disk_is_rebuilt_whatever_else_is_away(bench: StorageBench) -> None:
+    """Its slots are known to be gone: they do not wait until everybody else is back; found again, they are well."""
+    number = await bench.put(50_000)
+    await settled(bench)
+    (volume,) = volumes_of(bench, [number])
+    held = [slot.unit for slot in volume.slots if slot is not None]
+    other = next(label for label in bench.places if label not in {unit.label for unit in held})
+    bench.places[other].there = False
+    await bench.node.watch.look()
+    bench.node.registry.forget_disk(held[0])
+    wounds = [w for w in await bench.node.healer.wounds() if w.volume == volume.volume_id]
+    assert [wound.reason for wound in wounds] == ["disk replaced"]
+    await bench.node.registry.load([held[0]], sweep=False)
+    assert not [w for w in await bench.node.healer.wounds() if w.volume == volume.volume_id]
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_disks_do_no_volume_leaves_its_class(seed: int) -> None:
     """Disks die, fill, return and crash at random; every volume lies on one class, every acknowledged blob is read."""

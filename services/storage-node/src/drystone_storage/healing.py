@@ -10,7 +10,7 @@ Invariants
   H5  A slot goes to the failure domain that holds fewest of its volume's slots.
   H6  What is rebuilt is told apart by who rebuilds (a word in the temporary name); where it may lie, its disk says at last.
   H7  A slow disk (often it is the rebuilding that makes it slow) is rebuilt on when no other can be: better than a wound.
-  H8  A slot goes to a disk of its volume's class; a volume that lies on several classes has none.
+  H8  Where volumes keep to classes a slot goes to a disk of its volume's class; a volume that lies on several has none.
 """
 
 import logging
@@ -23,6 +23,7 @@ from drystone_core.formats.shard import RECORDS_AT, ShardHeader, shard_name
 from drystone_core.ids import DiskId, VolumeId, volume_text
 from drystone_core.placement import place_slot
 from drystone_core.ports import Disk, DiskFile
+from drystone_core.storage_classes import ANY_DISK
 from drystone_core.upkeep import Wound, Wounds
 from drystone_datapath.faults import DamagedFragment
 from drystone_datapath.read import Reader
@@ -54,7 +55,10 @@ class Healer:
         reader: Reader,
         leave: Callable[[Volume], Awaitable[None]],
         lost_after: float,
+        apart: bool = False,
     ) -> None:
+        """`apart`: volumes keep to disks of one class (a storage class is mapped)."""
+        self._apart = apart
         self._world, self._registry, self._watch, self._reader = world, registry, watch, reader
         self._leave, self._lost_after = leave, lost_after
         self._filling: set[tuple[VolumeId, DiskId]] = set()
@@ -197,7 +201,7 @@ class Healer:
         holders = [s.unit.disk_id for s in volume.slots if s is not None]
         holders += self._registry.strays.get(volume.volume_id, ())
         filling = [disk_id for volume_id, disk_id in self._filling if volume_id == volume.volume_id]
-        disk_class = volume.disk_class
+        disk_class = self._kept_class(volume)
         choices = self._watch.choices(size, leave_out=filling, slow_too=slow_too)
         usable = {choice.disk_id for choice in choices if choice.usable}
         if own is not None and own.disk_id in usable:
@@ -208,6 +212,16 @@ class Healer:
         disk_id = place_slot(choices, held)
         watched = self._watch.get(disk_id) if disk_id is not None else None
         return watched.unit if watched is not None else None
+
+    def _kept_class(self, volume: Volume) -> str:
+        """The class its slots must stay on: that of its disks, where volumes keep to classes.
+
+        With slots missing the others' class may be chance: a volume of more slots than the class has disks, away ones
+        included, was written over several, before there was a mapping.
+        """
+        disk_class = volume.disk_class
+        of_class = sum(watched.unit.disk_class == disk_class for watched in self._watch.disks)
+        return disk_class if self._apart and of_class >= volume.profile.slots else ANY_DISK
 
     def _keepers(self, volume: Volume, index: int) -> list[DiskId]:
         """The disks at hand that hold the other slots, or are being filled with them."""

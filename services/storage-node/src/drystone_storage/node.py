@@ -102,6 +102,7 @@ class StorageNode:
             reader=self.reader,
             leave=self.leave_volume,
             lost_after=settings.watch.lost_after,
+            apart=bool(settings.apart),
         )
         """The RepairNode."""
         self.freer = Freer(

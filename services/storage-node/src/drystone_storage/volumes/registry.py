@@ -195,13 +195,14 @@ class VolumeRegistry:
         self.bad = {at: bad for at, bad in self.bad.items() if not (bad.unreadable and bad.unit is unit)}
 
     def forget_disk(self, unit: DiskUnit) -> None:
-        """The disk was replaced: its slots are missing from now on."""
+        """The disk was replaced: its slots are missing from now on, and known to be gone for good, whatever else is away."""
+        self.bad = {at: bad for at, bad in self.bad.items() if bad.unit is not unit}
         for volume in self._volumes.values():
             for index, slot in enumerate(volume.slots):
                 if slot is not None and slot.unit is unit:
                     volume.slots[index] = None
+                    self.bad[SlotPlace(volume.volume_id, index)] = Bad("disk replaced", None)
                     slot.file.close()
-        self.bad = {at: bad for at, bad in self.bad.items() if bad.unit is not unit}
 
     def settle(self, volume: Volume) -> None:
         """A volume just closed: its files move under the cache, so that open files stay bounded."""
@@ -319,6 +320,9 @@ class VolumeRegistry:
                 held.file.let_go()  # it is opened again by its name: another node may have put a rebuilt one there
             elif volume.state is not VolumeState.OPEN:
                 volume.slots[header.slot] = Slot(header.slot, unit, shard.file)
+                place = SlotPlace(volume.volume_id, header.slot)
+                if place in self.bad and self.bad[place].unit is None:
+                    del self.bad[place]  # it was gone with its disk: somebody has rebuilt it
             if shard.freed is not None:
                 volume.freed |= shard.freed.records
         elif held.unit is not unit:
