@@ -9,19 +9,24 @@ from typing import Any
 
 import pytest
 
-from drystone_core.errors import DrystoneError, ErrorCode, Refused
-from drystone_core.formats.row_keys import BUCKET, BUCKET_NAME
+from drystone.metadata.v1 import metadata_pb2 as pb
+from drystone.metadata.v1.mutations_pb2 import Mutation
+from drystone_core.errors import DrystoneError, ErrorCode, Refused, Unavailable
+from drystone_core.formats.row_keys import BUCKET, BUCKET_NAME, object_address
 from drystone_core.formats.row_parts import decode_bucket
-from drystone_core.ids import BucketId, Key
-from drystone_core.mutations import ConfigureBucket, DeleteBucket, DeleteObject, Outcome
+from drystone_core.ids import BucketId, Key, Uid
+from drystone_core.mutations import ConfigureBucket, DeleteBucket, DeleteObject, Outcome, PutObject
 from drystone_core.objects import Bucket, Versioning
 from drystone_metadata.logic.carrying import CarryBucket
+from drystone_metadata.rpc.server import _Servicer
 from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.memory import MemoryStorage, MemoryTablet
 from drystone_metadata.store.ports import CELL_TABLET, KeyOutOfRange, RowKey, TabletId, TabletPhase
 from drystone_metadata.tablets import changes
 from drystone_metadata.tablets.handing import EndBegun
 from drystone_metadata.tablets.owning import NotOwner
+from drystone_runtime.rpc.mutation_messages import mutation_message
+from drystone_runtime.rpc.status import from_detail
 from drystone_testing.owned_cell import OwnedCell
 
 QUIET = MetadataSettings(size_looks=3600.0, upkeep_pause=0.05, fill_rows=16)
@@ -59,6 +64,29 @@ def copies(cell: OwnedCell, name: str) -> list[tuple[TabletId, Bucket]]:
     found: list[tuple[TabletId, MemoryTablet]] = list(cell.tablets.tablets.items())
     row = RowKey(BUCKET, name.encode())
     return [(at, decode_bucket(row.key, tablet.rows[row])) for at, tablet in found if row in tablet.rows]
+
+
+def closed_copies(cell: OwnedCell, owner: str) -> list[Bucket]:
+    """What that process's tablets say of the bucket `b`."""
+    return [one for at, one in copies(cell, "b") if at != CELL_TABLET and cell.owner(owner, at) == owner]
+
+
+async def owner_of(cell: OwnedCell, key: bytes) -> str:
+    """Of the tablet of a key of `b`."""
+    found = await cell.read(lambda node: node.bucket("b"))
+    spot = await cell.nodes[0].map.look(object_address(found.bucket_id, Key(key)))
+    return cell.owner("m0", spot.tablet)
+
+
+def put_message(cell: OwnedCell, bucket: str, key: bytes) -> Mutation:
+    """As a gateway sends it."""
+    uid = Uid(cell.entropy.token(16))
+    return mutation_message(
+        PutObject(
+            write_id=cell.id(), bucket=bucket, key=Key(key), uid=uid, size=0, etag=uid.hex(), headers={}, metadata={},
+            blobs=(),
+        )
+    )  # fmt: skip
 
 
 def unended(cell: OwnedCell) -> list[str]:
@@ -141,6 +169,37 @@ async def test_change_met_elsewhere_is_ended_by_its_owner_and_waited_for() -> No
         assert {one.versioning for one in found} == {Versioning.ENABLED} and not unended(cell)
         assert time.monotonic() - began < 4.0
         assert sum(isinstance(step, EndBegun) for _, _, step in cell.messages.sent) == 1
+
+
+async def test_put_to_a_bucket_whose_deletion_stands_still_holds_up_no_put_to_another() -> None:
+    """A tablet's owner hangs, so a deletion takes a lease. The others hear soon that puts to that bucket are not decided, in
+    answers that carry the outcome of puts to other buckets as well; the deletion ends all the same."""
+    cell = OwnedCell(19, settings=QUIET, lease=3.0)
+    async with cell.running():
+        await filled(cell)
+        await cell.create("c")
+        for node in cell.nodes:
+            await node.bucket("b")
+        await emptied(cell)
+        first = cell.owner("m0", CELL_TABLET)
+        silent, asked = (name for name in cell.names if name != first)
+        theirs = [key for key in KEYS if await owner_of(cell, key) == asked]
+        cell.messages.silent.add(silent)
+        deleting = asyncio.ensure_future(cell.decide(DeleteBucket(write_id=cell.id(), bucket="b")))
+        while not any(one.closed for one in closed_copies(cell, asked)):
+            await asyncio.sleep(0.01)
+        servicer = _Servicer(cell.nodes[cell.names.index(asked)])
+        puts = [put_message(cell, "b", key) for key in theirs] + [put_message(cell, "c", b"k")]
+        began = time.monotonic()
+        answer = await servicer.Mutate(pb.MutateRequest(mutations=puts), None)  # type: ignore[arg-type]
+        assert time.monotonic() - began < 1.5
+        for one in answer.results[:-1]:
+            assert type(from_detail(one.error)) is Unavailable
+        assert not deleting.done()
+        assert await deleting == Outcome()
+        with pytest.raises(Refused) as refused:
+            await cell.put(theirs[0])
+        assert refused.value.code is ErrorCode.NO_SUCH_BUCKET
 
 
 async def test_tablet_that_is_being_moved_is_not_taken_over_for_a_step() -> None:

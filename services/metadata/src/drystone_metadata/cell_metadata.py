@@ -9,6 +9,8 @@ Invariants
   M3  A change of a bucket is acknowledged when all tablets with its keys carry it (R2); DeleteBucket when the bucket is gone.
   M4  A bucket is carried to a tablet that was there before the bucket's row was read: a tablet made since has the tombstones that
       it needs only for what its parent knew.
+  M5  A mutation of an object waits for a change of its bucket for a moment only, then it is Unavailable and its gateway sends it
+      again: it shares its call with mutations of other buckets, which wait as long as it does.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,10 +35,14 @@ from drystone_metadata.tablets.handing import EndBegun, Step
 from drystone_metadata.tablets.map import Spot, TabletMap
 from drystone_metadata.tablets.owning import NotOwner
 from drystone_metadata.tablets.reading import MOVED, CellRows, dead_across, versions_across
+from drystone_runtime.rpc.patience import within
 
 Submit = Callable[[TabletId, Change], Awaitable[Outcome]]
 """Has a change decided in a tablet of this process; NotOwner when it is another's."""
 _ATTEMPTS = 24
+_SOON = 0.25
+"""Seconds that a mutation of an object waits for a change of its bucket: much longer than one takes while all owners answer, and
+short beside a lease, which one takes when an owner hangs."""
 _KNOWN = 65536
 """Ids of buckets remembered."""
 
@@ -115,7 +121,7 @@ class TabletsMetadata(MetadataReads):
                 if found.bucket_id == bucket_id:
                     await self._carry(found, spot.tablet)
             except BucketChanging as changing:
-                await self.changes.end(changing.bucket)
+                await self._soon_ended(changing.bucket)
         raise Unavailable("the tablet of the key is being moved")
 
     async def _open_bucket(self, name: str) -> Bucket:
@@ -129,8 +135,13 @@ class TabletsMetadata(MetadataReads):
                     self._ids.clear()
                 self._ids[name] = found.bucket_id
                 return found
-            await self.changes.end(found)
+            await self._soon_ended(found)
         raise Unavailable("the bucket changes too fast to be used")
+
+    async def _soon_ended(self, bucket: Bucket) -> None:
+        """M5. Whoever ends the change goes on with it, and is asked again by the next who meets it."""
+        async with within(_SOON, "who changes the bucket"):
+            await self.changes.end(bucket)
 
     async def _carry(self, bucket: Bucket, tablet: TabletId) -> None:
         try:
