@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from drystone_core.errors import ErrorCode, Refused, Unavailable
+from drystone_core.formats.row_keys import BUCKET_NAME
 from drystone_core.ids import Key, make_write_id
 from drystone_core.mutations import ConfigureBucket, CreateBucket, DeleteBucket, DeleteObject
 from drystone_core.objects import Bucket, Versioning
@@ -16,7 +17,7 @@ from drystone_metadata.logic.view import NotCarried
 from drystone_metadata.owned import OwnedMetadata
 from drystone_metadata.settings import MetadataSettings
 from drystone_metadata.store.memory import MemoryStorage
-from drystone_metadata.store.ports import CELL_TABLET, TabletId
+from drystone_metadata.store.ports import CELL_TABLET, RowKey, TabletId
 from drystone_testing.contracts.tablets_machine import OneProcess
 from drystone_testing.sim_world import RunningClock
 from drystone_testing.tablets_cell import Cell, split
@@ -92,6 +93,28 @@ async def test_configuration_left_half_done_is_ended_by_a_deletion(cell: Cell) -
     await process.service.mutate(DeleteBucket(**cell.common()))
     with pytest.raises(Refused):
         await process.service.bucket("b")
+
+
+async def test_deletion_is_answered_while_what_it_left_is_still_being_buried(cell: Cell) -> None:
+    """Another tablet takes its time to forget the bucket: who deleted it hears before, and it is forgotten all the same."""
+    process = await cell.process()
+    bucket = await cell.filled(process, b"")
+    child = await split(process, bucket, b"m")
+    changes, held = process.service.changes, asyncio.Event()
+    bury, name = changes._bury, RowKey(BUCKET_NAME, bucket.bucket_id.to_bytes(8, "big"))
+
+    async def slow(*arguments: Any) -> None:
+        await held.wait()
+        await bury(*arguments)
+
+    changes._bury = slow  # type: ignore[method-assign]
+    async with asyncio.timeout(2.0):
+        await process.service.mutate(DeleteBucket(**cell.common()))
+    assert await changes.bucket("b") is None and name in cell.tablets.tablets[child].rows
+    held.set()
+    async with asyncio.timeout(2.0):
+        while name in cell.tablets.tablets[child].rows:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("at", ["commit", "carry"])

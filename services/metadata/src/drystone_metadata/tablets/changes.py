@@ -15,8 +15,8 @@ Invariants
       owns the first tablet: elsewhere nobody could end it. After a restart, or with another owner, the pass over `leftovers` does.
   W5  A change is ended by the first tablet's owner alone: who meets one elsewhere has that owner end it, and waits for no longer
       than anybody waits for it here.
-  W6  Who deletes a bucket is answered when it is gone; burying what is left in its tablets is tried again as in W4, and done by
-      the passes of their owners where that is forgotten.
+  W6  Who deletes a bucket is answered when it is gone; burying what is left in its tablets is begun beside, tried again as in W4,
+      and done by the passes of their owners where that is forgotten, as when this process ends.
 """
 
 import asyncio
@@ -227,7 +227,7 @@ class BucketChanges:
             ),
         )
         if bucket.closed and done and not await self._known(bucket):
-            await self._bury_all(bucket)
+            self._begin(bucket.name, self._bury_all(bucket))  # W6: beside
 
     async def _bury_all(self, bucket: Bucket) -> bool:
         """W6; whether it is done."""
