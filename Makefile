@@ -83,7 +83,7 @@ layers: $(DEV) ## import-linter: layers point down, core is pure
 test-linearizability: $(DEV) ## Histories of concurrent clients of a store and of a cell, judged, with kills (< 15 min; a cell needs Java 17)
 	$(BIN)/pytest -q tests/linearizability $(if $(T),-k "$(T)")
 
-test-cluster: $(DEV) ## The parts of a cluster on real servers: etcd, Cassandra (< 15 min; Cassandra needs Java 17, Maven)
+test-cluster: $(DEV) ## The parts of a cluster on real servers: etcd, Cassandra (half an hour; T= narrows; Cassandra needs Java 17, Maven)
 	$(BIN)/pytest -q tests/cluster $(if $(T),-k "$(T)")
 
 test-scale: $(DEV) ## Large objects and many slow clients: memory stays bounded (< 15 min)
