@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from drystone_core.errors import Busy, Damaged, ErrorCode, Refused, Unavailable
+from drystone_core.errors import Busy, Damaged, ErrorCode, Refused, Stale, Unavailable
 from drystone_core.ids import Key, UploadId, WriteId, make_write_id
 from drystone_core.mutations import (
     CompletePart,
@@ -18,9 +18,10 @@ from drystone_core.mutations import (
     DeleteObject,
     Preconditions,
     PutPart,
+    ReplaceMetadata,
 )
 from drystone_core.objects import Part, Versioning
-from drystone_core.services import BlobName
+from drystone_core.services import BlobName, ObjectName
 from drystone_metadata.store.memory import Fault
 from drystone_metadata.store.ports import CELL_TABLET, RowKey
 from drystone_testing.metadata_rig import DAY_US, Rig, running
@@ -51,6 +52,31 @@ async def test_repeat_within_one_batch_makes_one_version() -> None:
         one, two = await asyncio.gather(service.mutate(put), service.mutate(rig.put(write_id=put.write_id)))
         assert one == two
         assert len((await service.list_versions("bkt")).versions) == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "put", "metadata", "deletion"])
+async def test_put_over_a_version_replaces_that_one_or_nothing(meanwhile: str) -> None:
+    """R6: also when only its metadata changed, in the same millisecond."""
+    rig = Rig()
+    async with running(rig) as service:
+        await service.mutate(rig.put())
+        seen = await service.object("bkt", Key(b"k"))
+        common: dict[str, Any] = {"write_id": rig.id(), "bucket": "bkt", "key": Key(b"k")}
+        if meanwhile == "put":
+            await service.mutate(rig.put())
+        elif meanwhile == "metadata":
+            await service.mutate(ReplaceMetadata(**common, expected_uid=seen.uid, headers={}, metadata={"a": "2"}))
+        elif meanwhile == "deletion":
+            await service.mutate(DeleteObject(**common))
+        put = rig.put(expected_uid=seen.uid, expected_ms=seen.modified_ms)
+        if meanwhile == "nothing":
+            await service.mutate(put)
+            assert (await service.object("bkt", Key(b"k"))).uid == put.uid
+            return
+        with pytest.raises(Stale):
+            await service.mutate(put)
+        (now,) = await service.objects([ObjectName("bkt", Key(b"k"), None)])
+        assert isinstance(now, Refused) if meanwhile == "deletion" else now.uid != put.uid
 
 
 @pytest.mark.parametrize("shift_us", [-901_000_000, 10_000_000])

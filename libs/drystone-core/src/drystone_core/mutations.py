@@ -82,6 +82,10 @@ class PutObject:
     """The internal upload row that named the blobs so far (long PUTs); removed in the same commit."""
     bucket_id: BucketId | None = None
     """NoSuchBucket when the bucket has another id by now; None = whichever has the name."""
+    expected_uid: Uid | None = None
+    """Stale unless it is the current version's: of a copy onto itself (R6). None = whatever is current."""
+    expected_ms: int | None = None
+    """With it, the time of its modification: new metadata keeps the uid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

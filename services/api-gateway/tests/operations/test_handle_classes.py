@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from drystone_core.formats.row_keys import UPLOAD
 from drystone_core.formats.trailer import decode_trailer
+from drystone_core.mutations import PutObject
 from drystone_core.storage_classes import StorageClasses
+from drystone_metadata.store.ports import CELL_TABLET, RowKey
 
 TIERS = StorageClasses((("STANDARD", "ssd"), ("STANDARD_IA", "hdd"), ("GLACIER_IR", "smr")))
 LARGE = 400_000
@@ -125,6 +128,63 @@ async def test_a_copy_onto_itself_with_another_class_moves_the_bytes(make_cell):
         assert sent_to(cell, before) == {disks} and await class_of(cell, "k") == asked
         found = await cell.caller.send("GET", "/bkt/k")
         assert (found.body, found.headers["x-amz-meta-a"]) == (b"n" * 900, "1")
+
+
+def meanwhile(cell, *steps) -> None:
+    """Just before bytes of class STANDARD_IA are named as `k`, somebody else does the next step."""
+    mutate, left = cell.metadata.mutate, list(steps)
+
+    async def slow(mutation):
+        if isinstance(mutation, PutObject) and mutation.storage_class == "STANDARD_IA" and left:
+            assert (await left.pop(0)()).status in (200, 204)
+        return await mutate(mutation)
+
+    cell.metadata.mutate = slow
+
+
+@pytest.mark.parametrize("size", [0, 900, LARGE])
+async def test_a_put_while_an_object_moves_is_not_undone(make_cell, size):
+    """The newer object moves in its place; its metadata goes along, and nothing of the lost try stays named."""
+    cell = await make_cell(classes=TIERS, piece_bytes=100_000, long_put_seconds=0.0)
+    itself = {"x-amz-copy-source": "/bkt/k"} | IA
+    await cell.caller.send("PUT", "/bkt/k", b"1" * size, headers={"x-amz-meta-a": "1"})
+    meanwhile(cell, lambda: cell.caller.send("PUT", "/bkt/k", b"2" * size, headers={"x-amz-meta-a": "2"}))
+    assert (await cell.caller.send("PUT", "/bkt/k", headers=itself)).status == 200
+    found = await cell.caller.send("GET", "/bkt/k")
+    assert (found.body, found.headers["x-amz-meta-a"]) == (b"2" * size, "2")
+    assert await class_of(cell, "k") == "STANDARD_IA"
+    start, end = RowKey(UPLOAD, b""), RowKey(UPLOAD + 1, b"")
+    assert await cell.metadata._storage.scan(CELL_TABLET, start, end, 100) == []
+
+
+async def test_new_metadata_and_a_deletion_while_an_object_moves_are_not_undone(make_cell):
+    """The one keeps the bytes, so it is not seen by them; after the other there is nothing to move."""
+    cell = await make_cell(classes=TIERS)
+    itself = {"x-amz-copy-source": "/bkt/k"}
+    anew = itself | {"x-amz-metadata-directive": "REPLACE", "x-amz-meta-a": "2"}
+    await cell.caller.send("PUT", "/bkt/k", b"n" * 900, headers={"x-amz-meta-a": "1"})
+    meanwhile(
+        cell,
+        lambda: cell.caller.send("PUT", "/bkt/k", headers=anew),
+        lambda: cell.caller.send("DELETE", "/bkt/k"),
+    )
+    answer = await cell.caller.send("PUT", "/bkt/k", headers=itself | IA)
+    assert answer.status == 404 and b"NoSuchKey" in answer.body
+    assert (await cell.caller.send("GET", "/bkt/k")).status == 404
+    await cell.caller.send("PUT", "/bkt/k", b"n" * 900, headers={"x-amz-meta-a": "1"})
+    meanwhile(cell, lambda: cell.caller.send("PUT", "/bkt/k", headers=anew))
+    assert (await cell.caller.send("PUT", "/bkt/k", headers=itself | IA)).status == 200
+    assert (await cell.caller.send("HEAD", "/bkt/k")).headers["x-amz-meta-a"] == "2"
+
+
+async def test_an_object_that_changes_all_the_time_is_not_moved(make_cell):
+    """The client hears so, and may try again; the last put stands."""
+    cell = await make_cell(classes=TIERS)
+    await cell.caller.send("PUT", "/bkt/k", b"0")
+    meanwhile(cell, *(lambda body=b"%d" % turn: cell.caller.send("PUT", "/bkt/k", body) for turn in (1, 2, 3)))
+    assert (await cell.caller.send("PUT", "/bkt/k", headers={"x-amz-copy-source": "/bkt/k"} | IA)).status == 503
+    assert (await cell.caller.send("GET", "/bkt/k")).body == b"3"
+    assert await class_of(cell, "k") == "STANDARD"
 
 
 async def test_new_metadata_alone_keeps_the_bytes_where_the_class_stays(make_cell):

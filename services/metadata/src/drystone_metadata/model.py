@@ -115,7 +115,11 @@ class Model:
         return Outcome(modified_ms=given.modified_ms)
 
     def _put(self, bucket: ModelBucket, put: PutObject, given: Outcome) -> Outcome:
-        check(put.conditions, bucket.current(put.key))
+        found = bucket.current(put.key)
+        check(put.conditions, found)
+        if put.expected_uid is not None:
+            if found is None or (found.uid, found.modified_ms) != (put.expected_uid, put.expected_ms):
+                raise Stale
         if put.registered is not None:
             bucket.uploads.pop(put.registered, None)
         version = ObjectVersion(

@@ -194,6 +194,8 @@ def _put_object(value: PutObject) -> _M.PutObject:
         tags=dict(value.tags),
         registered=value.registered or "",
         bucket_id=value.bucket_id,
+        expected_uid=value.expected_uid or b"",
+        expected_ms=value.expected_ms,
     )
 
 
@@ -217,6 +219,8 @@ def _put_object_value(write_id: WriteId, p: _M.PutObject) -> PutObject:
         tags=dict(p.tags),
         registered=UploadId(p.registered) if p.registered else None,
         bucket_id=_bucket_id(p),
+        expected_uid=Uid(p.expected_uid) if p.expected_uid else None,
+        expected_ms=p.expected_ms if p.HasField("expected_ms") else None,
     )
 
 

@@ -35,7 +35,7 @@ from drystone_core.mutations import (
     ReplaceMetadata,
     SwapBlobs,
 )
-from drystone_core.objects import Checksum, Part, Versioning
+from drystone_core.objects import Checksum, ObjectVersion, Part, Versioning
 from drystone_core.services import BlobName
 from drystone_metadata.model import Model, group
 from drystone_metadata.service import LocalMetadata
@@ -71,6 +71,7 @@ INTENTS = st.one_of(
     st.tuples(st.just("delete_version"), _OFTEN, st.integers(-2, 4)),
     st.tuples(st.just("configure"), st.sampled_from([Versioning.ENABLED, Versioning.ENABLED, Versioning.SUSPENDED])),
     st.tuples(st.just("replace"), _OFTEN, st.booleans()),
+    st.tuples(st.just("onto"), _OFTEN, st.integers(0, 2)),
     st.tuples(st.just("upload"), st.sampled_from(KEYS[:1]), st.booleans()),
     st.tuples(st.just("part"), st.integers(0, 5), st.integers(1, 4)),
     st.tuples(st.just("complete"), st.integers(0, 5), st.sampled_from(["", "", "manifest", "order", "uid", "empty"])),
@@ -398,6 +399,12 @@ class MetadataMachine(RuleBasedStateMachine):
                 return DeleteObject(**common, key=key, version_id=VersionId(chosen))
             case "configure", (versioning,):
                 return ConfigureBucket(**common, versioning=versioning)
+            case "onto", (key, wrong):
+                seen = (known.current(key) if known else None) or ObjectVersion(
+                    key=key, uid=Uid(bytes(16)), version_id=VersionId(""), modified_ms=0
+                )
+                uid, at = Uid(bytes(16)) if wrong == 1 else seen.uid, seen.modified_ms - (wrong == 2)
+                return self._put(common | {"expected_uid": uid, "expected_ms": at}, bucket, key)
             case "replace", (key, right):
                 current = known.current(key) if known else None
                 uid = current.uid if current and right else Uid(bytes(16))

@@ -3,7 +3,8 @@
 (R6).
 
 Source: s3-surface §5 #40 to #43; ACL, storage class and website redirect are never copied. Where storage
-classes are mapped, a copy onto itself that names one, or that changes it, writes the bytes anew on that class's disks.
+classes are mapped, a copy onto itself that names one, or that changes it, writes the bytes anew on that class's disks; they
+take the place of the version they were read from, never of a newer one.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ from drystone_gateway.s3.storage_class import storage_class
 from drystone_gateway.s3.xml_out import copy_object as copy_document
 
 _TRIES = 3
-"""Of replacing metadata while others write the same key."""
+"""Of copying a key onto itself while others write it."""
+_Found = tuple[CopySource, Bucket, ObjectVersion]
+"""What x-amz-copy-source names, its bucket, and the version as it was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,31 +57,47 @@ class _Wish:
 
 async def copy_object(call: Call) -> Response:
     """PUT /bucket/key with x-amz-copy-source."""
-    gateway = call.gateway
     wish = _wish(call)
     await read_document(call)
     bucket = await call.bucket()
     if wish.conditions is not NO_CONDITIONS and not call.is_retry():
         await check_early(call, bucket.name, call.key, wish.conditions)
     ids = call.write_ids()
+    source, source_bucket, version = found = await _find(call)
+    onto_itself = source.bucket == bucket.name and source.key == call.key
+    if onto_itself:
+        _check_change(source, wish)
+    if onto_itself and bucket.versioning is Versioning.NEVER:
+        copy = _onto_itself(call, bucket, found, wish, ids)
+    else:
+        copy = _copy(call, bucket, found, wish, ids.make())
+    if version.size <= PACK_LIMIT:
+        return await copy
+    return await answered_late(call, copy, source_version_head(source, source_bucket, version))
+
+
+async def _find(call: Call) -> _Found:
+    """The source as it is now, when it may be copied at once."""
+    found = await find_source(call)
+    most = call.gateway.settings.limits.put_bytes
+    if found[2].size > most:
+        raise Refused(
+            ErrorCode.INVALID_REQUEST,
+            f"The specified copy source is larger than the maximum allowable size for a copy source: {most}",
+        )
+    return found
+
+
+async def _onto_itself(call: Call, bucket: Bucket, found: _Found, wish: _Wish, ids: WriteIds) -> Response:
+    """Each try replaces the version that it read, or nothing: what others wrote meanwhile would be lost."""
     for attempt in range(_TRIES):
-        source, source_bucket, version = await find_source(call)
-        if version.size > gateway.settings.limits.put_bytes:
-            raise Refused(
-                ErrorCode.INVALID_REQUEST,
-                "The specified copy source is larger than the maximum allowable size for a copy source:"
-                f" {gateway.settings.limits.put_bytes}",
-            )
-        onto_itself = source.bucket == bucket.name and source.key == call.key
-        if onto_itself:
-            _check_change(source, wish)
-        if not onto_itself or bucket.versioning is not Versioning.NEVER or not _keeps_bytes(version, wish):
-            copy = _copy(call, bucket, source_bucket, source, version, wish, ids)
-            if version.size <= PACK_LIMIT:
-                return await copy
-            return await answered_late(call, copy, source_version_head(source, source_bucket, version))
+        if attempt:
+            found = await _find(call)
+        write_id = ids.make(b"%d" % attempt if attempt else b"")
         try:
-            return await _replace(call, bucket, source, version, wish, ids.make(b"%d" % attempt if attempt else b""))
+            if _keeps_bytes(found[2], wish):
+                return await _replace(call, bucket, found, wish, write_id)
+            return await _copy(call, bucket, found, wish, write_id, over=found[2])
         except Stale:
             if attempt == _TRIES - 1:
                 raise
@@ -145,9 +164,8 @@ def _described(call: Call, version: ObjectVersion, wish: _Wish) -> tuple[dict[st
     return system, dict(version.metadata)
 
 
-async def _replace(
-    call: Call, bucket: Bucket, source: CopySource, version: ObjectVersion, wish: _Wish, write_id: WriteId
-) -> Response:
+async def _replace(call: Call, bucket: Bucket, found: _Found, wish: _Wish, write_id: WriteId) -> Response:
+    source, _, version = found
     system, user = _described(call, version, wish)
     outcome = await call.gateway.metadata.mutate(
         ReplaceMetadata(
@@ -168,13 +186,13 @@ async def _replace(
 async def _copy(
     call: Call,
     bucket: Bucket,
-    source_bucket: Bucket,
-    source: CopySource,
-    version: ObjectVersion,
+    found: _Found,
     wish: _Wish,
-    ids: WriteIds,
+    write_id: WriteId,
+    over: ObjectVersion | None = None,
 ) -> Response:
     gateway = call.gateway
+    source, source_bucket, version = found
     system, user = _described(call, version, wish)
     naming = Naming(
         bucket_id=bucket.bucket_id,
@@ -189,7 +207,9 @@ async def _copy(
     )
     stored = await copied(call, source_bucket.name, version, 0, version.size, _algorithm(version, wish), naming)
     tags = {} if wish.drop_tags else version.tags
-    outcome = await name_object(gateway, naming, stored, write_id=ids.make(), conditions=wish.conditions, tags=tags)
+    outcome = await name_object(
+        gateway, naming, stored, write_id=write_id, conditions=wish.conditions, tags=tags, over=over
+    )
     return _answer(bucket, source, source_bucket, version, outcome, stored.etag, stored.checksum)
 
 

@@ -8,10 +8,10 @@ own retry is not refused early: the commit knows the outcome of its first attemp
 
 from collections.abc import Mapping
 
-from drystone_core.errors import ErrorCode, Refused
+from drystone_core.errors import ErrorCode, Refused, Stale
 from drystone_core.ids import Key, WriteId
 from drystone_core.mutations import NO_CONDITIONS, Outcome, Preconditions, PutObject
-from drystone_core.objects import Bucket, Checksum
+from drystone_core.objects import Bucket, Checksum, ObjectVersion
 from drystone_gateway.http.messages import Response
 from drystone_gateway.operations.body_source import body_source
 from drystone_gateway.operations.context import Call, Gateway
@@ -60,8 +60,12 @@ async def name_object(
     write_id: WriteId,
     conditions: Preconditions,
     tags: Mapping[str, str],
+    over: ObjectVersion | None = None,
 ) -> Outcome:
-    """Make durable bytes the object's current version; when that is refused nothing of them stays named."""
+    """Make durable bytes the object's current version; when that is refused nothing of them stays named.
+
+    `over`: Stale unless that one is still current, as it was read.
+    """
     mutation = PutObject(
         write_id=write_id,
         bucket=naming.bucket,
@@ -78,10 +82,12 @@ async def name_object(
         registered=None if stored.registered is None else stored.registered.upload_id,
         bucket_id=naming.bucket_id,
         tags=tags,
+        expected_uid=None if over is None else over.uid,
+        expected_ms=None if over is None else over.modified_ms,
     )
     try:
         return await gateway.metadata.mutate(mutation)
-    except Refused:
+    except (Refused, Stale):
         if stored.registered is not None:
             await stored.registered.drop()
         raise

@@ -51,6 +51,7 @@ def put_object(view: View, mutation: PutObject, moment: Moment) -> Decision:
     address = object_address(bucket.bucket_id, mutation.key)
     value, head = current(view, address)
     check_conditions(mutation.conditions, head, value)
+    _check_expected(mutation, head)
     changes = Changes()
     named: Iterable[BlobId] = ()
     if mutation.registered is not None:
@@ -95,6 +96,14 @@ def put_object(view: View, mutation: PutObject, moment: Moment) -> Decision:
         uid=mutation.uid,
         write_id=mutation.write_id,
     )
+
+
+def _check_expected(mutation: PutObject, head: ObjectHead | None) -> None:
+    """R6: a copy of a key onto itself replaces what it was made of, nothing newer."""
+    if mutation.expected_uid is None:
+        return
+    if head is None or head.uid != mutation.expected_uid or mutation.expected_ms not in (None, head.modified_ms):
+        raise Stale("the object changed meanwhile")
 
 
 def delete_object(view: View, mutation: DeleteObject, moment: Moment) -> Decision:
@@ -196,7 +205,7 @@ def replace_metadata(view: View, mutation: ReplaceMetadata, moment: Moment) -> D
         storage_class=mutation.storage_class,
         checksum=mutation.checksum or stored.version.checksum,
         tags=stored.version.tags if mutation.tags is None else mutation.tags,
-        modified_ms=max(moment.now_ms, head.modified_ms),
+        modified_ms=max(moment.now_ms, head.modified_ms + 1),  # later: all that tells it from what it replaces
     )
     changes = Changes()
     changes.put(CURRENT, address, b"", encode_object(CURRENT, address, stored._replace(version=version)))

@@ -26,7 +26,7 @@ from drystone.common.v1 import blobs_pb2 as drystone_dot_common_dot_v1_dot_blobs
 from drystone.metadata.v1 import values_pb2 as drystone_dot_metadata_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$drystone/metadata/v1/mutations.proto\x12\x14\x64rystone.metadata.v1\x1a\x1e\x64rystone/common/v1/blobs.proto\x1a!drystone/metadata/v1/values.proto\"\xa2\x01\n\rPreconditions\x12\x10\n\x08if_match\x18\x01 \x01(\t\x12\x15\n\rif_none_match\x18\x02 \x01(\x08\x12\x1a\n\rif_match_size\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12!\n\x14if_match_modified_ms\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\x10\n\x0e_if_match_sizeB\x17\n\x15_if_match_modified_ms\"=\n\x0c\x43reateBucket\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\"\x1e\n\x0c\x44\x65leteBucket\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\"\xef\x05\n\tPutObject\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0b\n\x03uid\x18\x03 \x01(\x0c\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12=\n\x07headers\x18\x06 \x03(\x0b\x32,.drystone.metadata.v1.PutObject.HeadersEntry\x12?\n\x08metadata\x18\x07 \x03(\x0b\x32-.drystone.metadata.v1.PutObject.MetadataEntry\x12*\n\x05\x62lobs\x18\x08 \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12\x15\n\rstorage_class\x18\t \x01(\t\x12\x30\n\x08\x63hecksum\x18\n \x01(\x0b\x32\x1e.drystone.metadata.v1.Checksum\x12\x37\n\nconditions\x18\x0b \x01(\x0b\x32#.drystone.metadata.v1.Preconditions\x12-\n\x08manifest\x18\x0c \x01(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12)\n\x05parts\x18\r \x03(\x0b\x32\x1a.drystone.metadata.v1.Part\x12\x13\n\x0bparts_count\x18\x0e \x01(\r\x12\x37\n\x04tags\x18\x0f \x03(\x0b\x32).drystone.metadata.v1.PutObject.TagsEntry\x12\x12\n\nregistered\x18\x10 \x01(\t\x12\x16\n\tbucket_id\x18\x11 \x01(\x04H\x00\x88\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_bucket_id\"k\n\x06TagSet\x12\x34\n\x04tags\x18\x01 \x03(\x0b\x32&.drystone.metadata.v1.TagSet.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdf\x03\n\x0fReplaceMetadata\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x14\n\x0c\x65xpected_uid\x18\x03 \x01(\x0c\x12\x43\n\x07headers\x18\x04 \x03(\x0b\x32\x32.drystone.metadata.v1.ReplaceMetadata.HeadersEntry\x12\x45\n\x08metadata\x18\x05 \x03(\x0b\x32\x33.drystone.metadata.v1.ReplaceMetadata.MetadataEntry\x12\x15\n\rstorage_class\x18\x06 \x01(\t\x12\x30\n\x08\x63hecksum\x18\x07 \x01(\x0b\x32\x1e.drystone.metadata.v1.Checksum\x12*\n\x04tags\x18\x08 \x01(\x0b\x32\x1c.drystone.metadata.v1.TagSet\x12\x37\n\nconditions\x18\t \x01(\x0b\x32#.drystone.metadata.v1.Preconditions\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8c\x01\n\x0c\x44\x65leteObject\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x17\n\nversion_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x37\n\nconditions\x18\x04 \x01(\x0b\x32#.drystone.metadata.v1.PreconditionsB\r\n\x0b_version_id\"\xc7\x03\n\x0c\x43reateUpload\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\r\n\x05owner\x18\x03 \x01(\t\x12@\n\x07headers\x18\x04 \x03(\x0b\x32/.drystone.metadata.v1.CreateUpload.HeadersEntry\x12\x42\n\x08metadata\x18\x05 \x03(\x0b\x32\x30.drystone.metadata.v1.CreateUpload.MetadataEntry\x12\x15\n\rstorage_class\x18\x06 \x01(\t\x12\x1a\n\x12\x63hecksum_algorithm\x18\x07 \x01(\t\x12\x39\n\rchecksum_type\x18\x08 \x01(\x0e\x32\".drystone.metadata.v1.ChecksumType\x12\x10\n\x08internal\x18\t \x01(\x08\x12\x16\n\tbucket_id\x18\n \x01(\x04H\x00\x88\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_bucket_id\"\x89\x01\n\x07PutPart\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\tupload_id\x18\x03 \x01(\t\x12(\n\x04part\x18\x04 \x01(\x0b\x32\x1a.drystone.metadata.v1.Part\x12\x16\n\tbucket_id\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x0c\n\n_bucket_id\"9\n\x0c\x43ompletePart\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\x0c\"\xb6\x02\n\x0e\x43ompleteUpload\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\tupload_id\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\x0c\x12\x31\n\x05parts\x18\x05 \x03(\x0b\x32\".drystone.metadata.v1.CompletePart\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12\x0c\n\x04size\x18\x07 \x01(\x04\x12\x30\n\x08\x63hecksum\x18\x08 \x01(\x0b\x32\x1e.drystone.metadata.v1.Checksum\x12-\n\x08manifest\x18\t \x01(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12\x37\n\nconditions\x18\n \x01(\x0b\x32#.drystone.metadata.v1.Preconditions\"=\n\x0b\x41\x62ortUpload\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\tupload_id\x18\x03 \x01(\t\"l\n\tSwapBlobs\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0b\n\x03uid\x18\x03 \x01(\x0c\x12\x0b\n\x03old\x18\x04 \x03(\x0c\x12(\n\x03new\x18\x05 \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\"\xfa\x04\n\x08Mutation\x12\x10\n\x08write_id\x18\x01 \x01(\x0c\x12;\n\rcreate_bucket\x18\x02 \x01(\x0b\x32\".drystone.metadata.v1.CreateBucketH\x00\x12;\n\rdelete_bucket\x18\x03 \x01(\x0b\x32\".drystone.metadata.v1.DeleteBucketH\x00\x12\x35\n\nput_object\x18\x04 \x01(\x0b\x32\x1f.drystone.metadata.v1.PutObjectH\x00\x12\x41\n\x10replace_metadata\x18\x05 \x01(\x0b\x32%.drystone.metadata.v1.ReplaceMetadataH\x00\x12;\n\rdelete_object\x18\x06 \x01(\x0b\x32\".drystone.metadata.v1.DeleteObjectH\x00\x12;\n\rcreate_upload\x18\x07 \x01(\x0b\x32\".drystone.metadata.v1.CreateUploadH\x00\x12\x31\n\x08put_part\x18\x08 \x01(\x0b\x32\x1d.drystone.metadata.v1.PutPartH\x00\x12?\n\x0f\x63omplete_upload\x18\t \x01(\x0b\x32$.drystone.metadata.v1.CompleteUploadH\x00\x12\x39\n\x0c\x61\x62ort_upload\x18\n \x01(\x0b\x32!.drystone.metadata.v1.AbortUploadH\x00\x12\x35\n\nswap_blobs\x18\x0b \x01(\x0b\x32\x1f.drystone.metadata.v1.SwapBlobsH\x00\x42\x08\n\x06\x63hange\"\x91\x01\n\x07Outcome\x12\x17\n\nversion_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x15\n\rdelete_marker\x18\x02 \x01(\x08\x12\x13\n\x0bmodified_ms\x18\x03 \x01(\x03\x12\x16\n\tupload_id\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x05 \x01(\tB\r\n\x0b_version_idB\x0c\n\n_upload_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$drystone/metadata/v1/mutations.proto\x12\x14\x64rystone.metadata.v1\x1a\x1e\x64rystone/common/v1/blobs.proto\x1a!drystone/metadata/v1/values.proto\"\xa2\x01\n\rPreconditions\x12\x10\n\x08if_match\x18\x01 \x01(\t\x12\x15\n\rif_none_match\x18\x02 \x01(\x08\x12\x1a\n\rif_match_size\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12!\n\x14if_match_modified_ms\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\x10\n\x0e_if_match_sizeB\x17\n\x15_if_match_modified_ms\"=\n\x0c\x43reateBucket\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\"\x1e\n\x0c\x44\x65leteBucket\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\"\xaf\x06\n\tPutObject\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0b\n\x03uid\x18\x03 \x01(\x0c\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12=\n\x07headers\x18\x06 \x03(\x0b\x32,.drystone.metadata.v1.PutObject.HeadersEntry\x12?\n\x08metadata\x18\x07 \x03(\x0b\x32-.drystone.metadata.v1.PutObject.MetadataEntry\x12*\n\x05\x62lobs\x18\x08 \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12\x15\n\rstorage_class\x18\t \x01(\t\x12\x30\n\x08\x63hecksum\x18\n \x01(\x0b\x32\x1e.drystone.metadata.v1.Checksum\x12\x37\n\nconditions\x18\x0b \x01(\x0b\x32#.drystone.metadata.v1.Preconditions\x12-\n\x08manifest\x18\x0c \x01(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12)\n\x05parts\x18\r \x03(\x0b\x32\x1a.drystone.metadata.v1.Part\x12\x13\n\x0bparts_count\x18\x0e \x01(\r\x12\x37\n\x04tags\x18\x0f \x03(\x0b\x32).drystone.metadata.v1.PutObject.TagsEntry\x12\x12\n\nregistered\x18\x10 \x01(\t\x12\x16\n\tbucket_id\x18\x11 \x01(\x04H\x00\x88\x01\x01\x12\x14\n\x0c\x65xpected_uid\x18\x12 \x01(\x0c\x12\x18\n\x0b\x65xpected_ms\x18\x13 \x01(\x03H\x01\x88\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_bucket_idB\x0e\n\x0c_expected_ms\"k\n\x06TagSet\x12\x34\n\x04tags\x18\x01 \x03(\x0b\x32&.drystone.metadata.v1.TagSet.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdf\x03\n\x0fReplaceMetadata\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x14\n\x0c\x65xpected_uid\x18\x03 \x01(\x0c\x12\x43\n\x07headers\x18\x04 \x03(\x0b\x32\x32.drystone.metadata.v1.ReplaceMetadata.HeadersEntry\x12\x45\n\x08metadata\x18\x05 \x03(\x0b\x32\x33.drystone.metadata.v1.ReplaceMetadata.MetadataEntry\x12\x15\n\rstorage_class\x18\x06 \x01(\t\x12\x30\n\x08\x63hecksum\x18\x07 \x01(\x0b\x32\x1e.drystone.metadata.v1.Checksum\x12*\n\x04tags\x18\x08 \x01(\x0b\x32\x1c.drystone.metadata.v1.TagSet\x12\x37\n\nconditions\x18\t \x01(\x0b\x32#.drystone.metadata.v1.Preconditions\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8c\x01\n\x0c\x44\x65leteObject\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x17\n\nversion_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x37\n\nconditions\x18\x04 \x01(\x0b\x32#.drystone.metadata.v1.PreconditionsB\r\n\x0b_version_id\"\xc7\x03\n\x0c\x43reateUpload\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\r\n\x05owner\x18\x03 \x01(\t\x12@\n\x07headers\x18\x04 \x03(\x0b\x32/.drystone.metadata.v1.CreateUpload.HeadersEntry\x12\x42\n\x08metadata\x18\x05 \x03(\x0b\x32\x30.drystone.metadata.v1.CreateUpload.MetadataEntry\x12\x15\n\rstorage_class\x18\x06 \x01(\t\x12\x1a\n\x12\x63hecksum_algorithm\x18\x07 \x01(\t\x12\x39\n\rchecksum_type\x18\x08 \x01(\x0e\x32\".drystone.metadata.v1.ChecksumType\x12\x10\n\x08internal\x18\t \x01(\x08\x12\x16\n\tbucket_id\x18\n \x01(\x04H\x00\x88\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_bucket_id\"\x89\x01\n\x07PutPart\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\tupload_id\x18\x03 \x01(\t\x12(\n\x04part\x18\x04 \x01(\x0b\x32\x1a.drystone.metadata.v1.Part\x12\x16\n\tbucket_id\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x0c\n\n_bucket_id\"9\n\x0c\x43ompletePart\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\x0c\"\xb6\x02\n\x0e\x43ompleteUpload\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\tupload_id\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\x0c\x12\x31\n\x05parts\x18\x05 \x03(\x0b\x32\".drystone.metadata.v1.CompletePart\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12\x0c\n\x04size\x18\x07 \x01(\x04\x12\x30\n\x08\x63hecksum\x18\x08 \x01(\x0b\x32\x1e.drystone.metadata.v1.Checksum\x12-\n\x08manifest\x18\t \x01(\x0b\x32\x1b.drystone.common.v1.BlobRef\x12\x37\n\nconditions\x18\n \x01(\x0b\x32#.drystone.metadata.v1.Preconditions\"=\n\x0b\x41\x62ortUpload\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\tupload_id\x18\x03 \x01(\t\"l\n\tSwapBlobs\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0b\n\x03uid\x18\x03 \x01(\x0c\x12\x0b\n\x03old\x18\x04 \x03(\x0c\x12(\n\x03new\x18\x05 \x03(\x0b\x32\x1b.drystone.common.v1.BlobRef\"\xfa\x04\n\x08Mutation\x12\x10\n\x08write_id\x18\x01 \x01(\x0c\x12;\n\rcreate_bucket\x18\x02 \x01(\x0b\x32\".drystone.metadata.v1.CreateBucketH\x00\x12;\n\rdelete_bucket\x18\x03 \x01(\x0b\x32\".drystone.metadata.v1.DeleteBucketH\x00\x12\x35\n\nput_object\x18\x04 \x01(\x0b\x32\x1f.drystone.metadata.v1.PutObjectH\x00\x12\x41\n\x10replace_metadata\x18\x05 \x01(\x0b\x32%.drystone.metadata.v1.ReplaceMetadataH\x00\x12;\n\rdelete_object\x18\x06 \x01(\x0b\x32\".drystone.metadata.v1.DeleteObjectH\x00\x12;\n\rcreate_upload\x18\x07 \x01(\x0b\x32\".drystone.metadata.v1.CreateUploadH\x00\x12\x31\n\x08put_part\x18\x08 \x01(\x0b\x32\x1d.drystone.metadata.v1.PutPartH\x00\x12?\n\x0f\x63omplete_upload\x18\t \x01(\x0b\x32$.drystone.metadata.v1.CompleteUploadH\x00\x12\x39\n\x0c\x61\x62ort_upload\x18\n \x01(\x0b\x32!.drystone.metadata.v1.AbortUploadH\x00\x12\x35\n\nswap_blobs\x18\x0b \x01(\x0b\x32\x1f.drystone.metadata.v1.SwapBlobsH\x00\x42\x08\n\x06\x63hange\"\x91\x01\n\x07Outcome\x12\x17\n\nversion_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x15\n\rdelete_marker\x18\x02 \x01(\x08\x12\x13\n\x0bmodified_ms\x18\x03 \x01(\x03\x12\x16\n\tupload_id\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x05 \x01(\tB\r\n\x0b_version_idB\x0c\n\n_upload_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,43 +56,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEBUCKET']._serialized_start=357
   _globals['_DELETEBUCKET']._serialized_end=387
   _globals['_PUTOBJECT']._serialized_start=390
-  _globals['_PUTOBJECT']._serialized_end=1141
-  _globals['_PUTOBJECT_HEADERSENTRY']._serialized_start=987
-  _globals['_PUTOBJECT_HEADERSENTRY']._serialized_end=1033
-  _globals['_PUTOBJECT_METADATAENTRY']._serialized_start=1035
-  _globals['_PUTOBJECT_METADATAENTRY']._serialized_end=1082
-  _globals['_PUTOBJECT_TAGSENTRY']._serialized_start=1084
-  _globals['_PUTOBJECT_TAGSENTRY']._serialized_end=1127
-  _globals['_TAGSET']._serialized_start=1143
-  _globals['_TAGSET']._serialized_end=1250
-  _globals['_TAGSET_TAGSENTRY']._serialized_start=1084
-  _globals['_TAGSET_TAGSENTRY']._serialized_end=1127
-  _globals['_REPLACEMETADATA']._serialized_start=1253
-  _globals['_REPLACEMETADATA']._serialized_end=1732
-  _globals['_REPLACEMETADATA_HEADERSENTRY']._serialized_start=987
-  _globals['_REPLACEMETADATA_HEADERSENTRY']._serialized_end=1033
-  _globals['_REPLACEMETADATA_METADATAENTRY']._serialized_start=1035
-  _globals['_REPLACEMETADATA_METADATAENTRY']._serialized_end=1082
-  _globals['_DELETEOBJECT']._serialized_start=1735
-  _globals['_DELETEOBJECT']._serialized_end=1875
-  _globals['_CREATEUPLOAD']._serialized_start=1878
-  _globals['_CREATEUPLOAD']._serialized_end=2333
-  _globals['_CREATEUPLOAD_HEADERSENTRY']._serialized_start=987
-  _globals['_CREATEUPLOAD_HEADERSENTRY']._serialized_end=1033
-  _globals['_CREATEUPLOAD_METADATAENTRY']._serialized_start=1035
-  _globals['_CREATEUPLOAD_METADATAENTRY']._serialized_end=1082
-  _globals['_PUTPART']._serialized_start=2336
-  _globals['_PUTPART']._serialized_end=2473
-  _globals['_COMPLETEPART']._serialized_start=2475
-  _globals['_COMPLETEPART']._serialized_end=2532
-  _globals['_COMPLETEUPLOAD']._serialized_start=2535
-  _globals['_COMPLETEUPLOAD']._serialized_end=2845
-  _globals['_ABORTUPLOAD']._serialized_start=2847
-  _globals['_ABORTUPLOAD']._serialized_end=2908
-  _globals['_SWAPBLOBS']._serialized_start=2910
-  _globals['_SWAPBLOBS']._serialized_end=3018
-  _globals['_MUTATION']._serialized_start=3021
-  _globals['_MUTATION']._serialized_end=3655
-  _globals['_OUTCOME']._serialized_start=3658
-  _globals['_OUTCOME']._serialized_end=3803
+  _globals['_PUTOBJECT']._serialized_end=1205
+  _globals['_PUTOBJECT_HEADERSENTRY']._serialized_start=1035
+  _globals['_PUTOBJECT_HEADERSENTRY']._serialized_end=1081
+  _globals['_PUTOBJECT_METADATAENTRY']._serialized_start=1083
+  _globals['_PUTOBJECT_METADATAENTRY']._serialized_end=1130
+  _globals['_PUTOBJECT_TAGSENTRY']._serialized_start=1132
+  _globals['_PUTOBJECT_TAGSENTRY']._serialized_end=1175
+  _globals['_TAGSET']._serialized_start=1207
+  _globals['_TAGSET']._serialized_end=1314
+  _globals['_TAGSET_TAGSENTRY']._serialized_start=1132
+  _globals['_TAGSET_TAGSENTRY']._serialized_end=1175
+  _globals['_REPLACEMETADATA']._serialized_start=1317
+  _globals['_REPLACEMETADATA']._serialized_end=1796
+  _globals['_REPLACEMETADATA_HEADERSENTRY']._serialized_start=1035
+  _globals['_REPLACEMETADATA_HEADERSENTRY']._serialized_end=1081
+  _globals['_REPLACEMETADATA_METADATAENTRY']._serialized_start=1083
+  _globals['_REPLACEMETADATA_METADATAENTRY']._serialized_end=1130
+  _globals['_DELETEOBJECT']._serialized_start=1799
+  _globals['_DELETEOBJECT']._serialized_end=1939
+  _globals['_CREATEUPLOAD']._serialized_start=1942
+  _globals['_CREATEUPLOAD']._serialized_end=2397
+  _globals['_CREATEUPLOAD_HEADERSENTRY']._serialized_start=1035
+  _globals['_CREATEUPLOAD_HEADERSENTRY']._serialized_end=1081
+  _globals['_CREATEUPLOAD_METADATAENTRY']._serialized_start=1083
+  _globals['_CREATEUPLOAD_METADATAENTRY']._serialized_end=1130
+  _globals['_PUTPART']._serialized_start=2400
+  _globals['_PUTPART']._serialized_end=2537
+  _globals['_COMPLETEPART']._serialized_start=2539
+  _globals['_COMPLETEPART']._serialized_end=2596
+  _globals['_COMPLETEUPLOAD']._serialized_start=2599
+  _globals['_COMPLETEUPLOAD']._serialized_end=2909
+  _globals['_ABORTUPLOAD']._serialized_start=2911
+  _globals['_ABORTUPLOAD']._serialized_end=2972
+  _globals['_SWAPBLOBS']._serialized_start=2974
+  _globals['_SWAPBLOBS']._serialized_end=3082
+  _globals['_MUTATION']._serialized_start=3085
+  _globals['_MUTATION']._serialized_end=3719
+  _globals['_OUTCOME']._serialized_start=3722
+  _globals['_OUTCOME']._serialized_end=3867
 # @@protoc_insertion_point(module_scope)

@@ -37,7 +37,7 @@ class DeleteBucket(_message.Message):
     def __init__(self, bucket: _Optional[str] = ...) -> None: ...
 
 class PutObject(_message.Message):
-    __slots__ = ("bucket", "key", "uid", "size", "etag", "headers", "metadata", "blobs", "storage_class", "checksum", "conditions", "manifest", "parts", "parts_count", "tags", "registered", "bucket_id")
+    __slots__ = ("bucket", "key", "uid", "size", "etag", "headers", "metadata", "blobs", "storage_class", "checksum", "conditions", "manifest", "parts", "parts_count", "tags", "registered", "bucket_id", "expected_uid", "expected_ms")
     class HeadersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,8 @@ class PutObject(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     REGISTERED_FIELD_NUMBER: _ClassVar[int]
     BUCKET_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_UID_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_MS_FIELD_NUMBER: _ClassVar[int]
     bucket: str
     key: bytes
     uid: bytes
@@ -93,7 +95,9 @@ class PutObject(_message.Message):
     tags: _containers.ScalarMap[str, str]
     registered: str
     bucket_id: int
-    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., uid: _Optional[bytes] = ..., size: _Optional[int] = ..., etag: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., blobs: _Optional[_Iterable[_Union[_blobs_pb2.BlobRef, _Mapping]]] = ..., storage_class: _Optional[str] = ..., checksum: _Optional[_Union[_values_pb2.Checksum, _Mapping]] = ..., conditions: _Optional[_Union[Preconditions, _Mapping]] = ..., manifest: _Optional[_Union[_blobs_pb2.BlobRef, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[_values_pb2.Part, _Mapping]]] = ..., parts_count: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., registered: _Optional[str] = ..., bucket_id: _Optional[int] = ...) -> None: ...
+    expected_uid: bytes
+    expected_ms: int
+    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[bytes] = ..., uid: _Optional[bytes] = ..., size: _Optional[int] = ..., etag: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., blobs: _Optional[_Iterable[_Union[_blobs_pb2.BlobRef, _Mapping]]] = ..., storage_class: _Optional[str] = ..., checksum: _Optional[_Union[_values_pb2.Checksum, _Mapping]] = ..., conditions: _Optional[_Union[Preconditions, _Mapping]] = ..., manifest: _Optional[_Union[_blobs_pb2.BlobRef, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[_values_pb2.Part, _Mapping]]] = ..., parts_count: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., registered: _Optional[str] = ..., bucket_id: _Optional[int] = ..., expected_uid: _Optional[bytes] = ..., expected_ms: _Optional[int] = ...) -> None: ...
 
 class TagSet(_message.Message):
     __slots__ = ("tags",)
