@@ -8,7 +8,7 @@ import pytest
 
 from drystone_core.errors import DrystoneError, ErrorCode, Refused, Stale, Unavailable
 from drystone_core.ids import Key, WriteId
-from drystone_core.mutations import DeleteObject, Mutation, Outcome
+from drystone_core.mutations import DeleteBucket, DeleteObject, Mutation, Outcome
 from drystone_gateway.clients.mutations import Mutations, MutationSettings
 from drystone_runtime.background import Background
 from drystone_runtime.clock import SystemClock
@@ -23,6 +23,8 @@ class Owners:
     def __init__(self) -> None:
         self.ring: dict[bytes, str | None] = {LEFT: "one", RIGHT: "two"}
         self.hangs: set[str] = set()
+        self.walks = False
+        """A deletion of a bucket waits for a tablet that does not answer."""
         self.fails: list[DrystoneError] = []
         self.decided: list[bytes] = []
         self.calls: list[str] = []
@@ -34,13 +36,15 @@ class Owners:
 
     async def send(self, name: str, batch: Sequence[Mutation]) -> list[Outcome | BaseException]:
         self.calls.append(name)
-        while name in self.hangs:
+        while name in self.hangs or (self.walks and any(isinstance(one, DeleteBucket) for one in batch)):
             await asyncio.sleep(0.01)
         if self.fails:
             raise self.fails.pop()
         return [self.answer(name, mutation) for mutation in batch]
 
     def answer(self, name: str, mutation: Mutation) -> Outcome | BaseException:
+        if isinstance(mutation, DeleteBucket):
+            return Outcome()
         assert isinstance(mutation, DeleteObject)
         tablet = RIGHT if mutation.key >= b"m" else LEFT
         if self.ring[tablet] != name:
@@ -54,6 +58,9 @@ class Owners:
     def delete(self, key: bytes) -> "asyncio.Future[Outcome]":
         write_id = WriteId(SystemEntropy().token(24))
         return self.mutations.submit(DeleteObject(write_id=write_id, bucket="b", key=Key(key)))
+
+    def delete_bucket(self, name: str) -> "asyncio.Future[Outcome]":
+        return self.mutations.submit(DeleteBucket(write_id=WriteId(SystemEntropy().token(24)), bucket=name))
 
 
 @pytest.fixture
@@ -89,6 +96,19 @@ async def test_an_owner_that_hangs_holds_up_nobody_elses_mutations(owners: Owner
     assert sorted(key for key in owners.decided if key.startswith(b"z")) == sorted(
         [b"z", *(b"z%d" % number for number in range(10))]
     )
+
+
+async def test_deletions_of_buckets_hold_up_nobody_and_not_one_another(owners: Owners) -> None:
+    """Each waits for the tablets of its bucket in a call of its own."""
+    owners.walks = True
+    stuck = [owners.delete_bucket(f"bucket-{number}") for number in range(5)]
+    for number in range(50):
+        async with asyncio.timeout(1):
+            await owners.delete(b"a%d" % number)
+    assert not any(one.done() for one in stuck)
+    owners.walks = False
+    async with asyncio.timeout(2):
+        await asyncio.gather(*stuck)
 
 
 async def test_what_was_not_decided_is_sent_again_until_its_time_is_over(owners: Owners) -> None:

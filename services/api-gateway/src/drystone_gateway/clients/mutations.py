@@ -6,7 +6,8 @@ Invariants
       decides it once (R1), and who asks again gets that answer.
   U2  What a process says about the matter itself (Refused, Damaged, Busy, Stale without an owner) is passed on at once.
   U3  Each owner has a line of its own, and an answer is given as soon as it is there: one owner that hangs, or a tablet that
-      cannot be decided, holds up nothing that belongs elsewhere.
+      cannot be decided, holds up nothing that belongs elsewhere. A deletion of a bucket, which waits for all tablets of
+      it, shares a call with nothing.
   U4  A process that does not answer holds nobody for longer than it is the owner of anything asked of it.
   U5  Memory: what the lines bound (Coalescer), and each mutation waits for `patience` at most.
 States  sent --decided--> answered;  --redirect--> sent elsewhere;  --undecided--> waits --pause--> sent
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from drystone_core.errors import Busy, ErrorCode, Stale, Unavailable
-from drystone_core.mutations import Mutation, Outcome
+from drystone_core.mutations import DeleteBucket, Mutation, Outcome
 from drystone_core.ports import Clock, Entropy
 from drystone_gateway.clients.routes import Routes
 from drystone_runtime.background import Background
@@ -46,6 +47,8 @@ class MutationSettings:
     """Between two looks whether a call still waits at an owner."""
     waiting: int = 16_384
     """At most, for one owner."""
+    deletions: int = 16
+    """Deletions of buckets under way at one owner."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +79,7 @@ class Mutations:
         self._clock, self._entropy, self._background = clock, entropy, background
         self._settings = settings or MutationSettings()
         self._routes = Routes()
-        self._lines: dict[str, Coalescer[Mutation, Outcome]] = {}
+        self._lines: dict[tuple[str, bool], Coalescer[Mutation, Outcome]] = {}
         self._later: deque[_Item] = deque()
         self._resending = False
         self.repeated = 0
@@ -97,17 +100,22 @@ class Mutations:
             self._undecided(item, Unavailable("no metadata process owns the tablet just now"))
             return
         try:
-            item.sent = self._line(name).submit(item.mutation)
+            item.sent = self._line(name, alone=isinstance(item.mutation, DeleteBucket)).submit(item.mutation)
         except Busy as error:
             item.future.set_exception(error)
             return
         item.sent.add_done_callback(partial(self._answered, item))
 
-    def _line(self, name: str) -> Coalescer[Mutation, Outcome]:
-        line = self._lines.get(name)
+    def _line(self, name: str, *, alone: bool) -> Coalescer[Mutation, Outcome]:
+        """To that owner; `alone`: what shares a call with nothing."""
+        line = self._lines.get((name, alone))
         if line is None:
-            line = self._lines[name] = Coalescer(
-                send=partial(self._to_owner, name), background=self._background, waiting=self._settings.waiting
+            limits = {"batch": 1, "flights": self._settings.deletions, "more": 1} if alone else {}
+            line = self._lines[name, alone] = Coalescer(
+                send=partial(self._to_owner, name),
+                background=self._background,
+                waiting=self._settings.waiting,
+                **limits,
             )
         return line
 
