@@ -99,6 +99,7 @@ class CellOfNodes:
                 paths=tuple(str(self.root / f"{name}-d{index}") for index in range(disks or self.disks_each)),
                 add_disks=bool(disks),
                 disk_classes=DiskClasses(tuple((f"*/{name}-d{at}", one) for at, one in enumerate(self.classes))),
+                apart=tuple(sorted(set(self.classes))),
                 profile=self.profile,
                 cell=self.cell,
                 append=AppendSettings(allocate_step=1 << 20),
