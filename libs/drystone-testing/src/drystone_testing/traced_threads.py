@@ -61,8 +61,11 @@ class Attached:
 
     @staticmethod
     def _attached(target: int, every_thread: bool) -> bool:
-        tasks = list(Path(f"/proc/{target}/task").iterdir()) if every_thread else [Path(f"/proc/{target}")]
-        return all("TracerPid:\t0\n" not in (task / "status").read_text() for task in tasks)
+        try:
+            tasks = list(Path(f"/proc/{target}/task").iterdir()) if every_thread else [Path(f"/proc/{target}")]
+            return all("TracerPid:\t0\n" not in (task / "status").read_text() for task in tasks)
+        except (FileNotFoundError, ProcessLookupError):
+            return not Path(f"/proc/{target}").exists()  # it made the call already, and died of it
 
     def detach(self) -> None:
         """End the tracer. One whose process died under it may linger on the dead threads: it is killed."""
