@@ -5,7 +5,9 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +117,26 @@ async def test_a_node_that_goes_away_costs_no_request(gateway: Gateway) -> None:
     with pytest.raises(DrystoneError) as none_left:
         await gateway.put(10)
     assert isinstance(none_left.value, Unavailable)
+
+
+async def test_a_long_read_is_not_broken_off_by_a_reader_that_stops_at_its_last_byte(gateway: Gateway) -> None:
+    """As a response with a length does: the call to the node has ended by then, and counts as a good one."""
+    await gateway.put(1_000_000)
+    ended = []
+
+    async def to_its_end(read: Any, *asked: Any) -> AsyncIterator[Any]:
+        async for chunk in read(*asked):
+            yield chunk
+        ended.append(True)
+
+    for node in gateway.nodes:
+        node.client.read = partial(to_its_end, node.client.read)  # type: ignore[method-assign]
+    ((ref, body),) = gateway.model
+    chunks, found = gateway.storage.read([ref], 0, len(body)), bytearray()
+    while len(found) < len(body):
+        found += (await anext(chunks)).data
+    await chunks.aclose()  # type: ignore[attr-defined]
+    assert found == body and ended == [True]
 
 
 async def test_a_class_that_is_short_of_disks_makes_no_node_suspect(gateway: Gateway) -> None:

@@ -13,7 +13,7 @@ Short appends gather at few nodes (choice.py), near ones first; pieces and long 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -132,6 +132,11 @@ class CellStorage:
                 chunks = node.client.read(blobs, start + done, length - done)
                 while (chunk := await self._next(node, chunks)) is not None:
                     done += len(chunk.data)
+                    if (
+                        done == length
+                    ):  # nobody asks for more: the call ends here, rather than broken off, counted as failed
+                        with suppress(Unavailable):
+                            await self._next(node, chunks)
                     yield chunk
                 if done == length:
                     return
