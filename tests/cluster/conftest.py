@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from drystone_testing.cassandra_node import CassandraNode, missing
-from drystone_testing.cluster import Cluster, Shape, missing_etcd
+from drystone_testing.cluster import Cluster, Shape
 from drystone_testing.ledger import Record, recorder
-from drystone_testing.live import ACCESS_KEY, SECRET_KEY
+from drystone_testing.running_cell import running_cell
 
 
 @pytest.fixture(scope="session")
@@ -33,14 +33,8 @@ def whole_cell() -> Iterator[Cluster]:
 
     Tablets are split at four hundred rows, so that there are many.
     """
-    if (reason := missing_etcd() or missing()) is not None:
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="drystone-cell-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), Shape(tablet_rows=400), credential=(ACCESS_KEY, SECRET_KEY))
-        try:
-            yield cluster.start()
-        finally:
-            cluster.stop()
+    with running_cell(Shape(tablet_rows=400)) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -5,12 +5,10 @@ gateways: nothing acknowledged is lost, ownership comes to rest, and every chang
 
 import asyncio
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -24,12 +22,10 @@ from drystone_metadata.tablets.map import Spot, TabletMap
 from drystone_runtime.clock import SystemClock
 from drystone_runtime.entropy import SystemEntropy
 from drystone_testing.bucket_load import BucketLoad
-from drystone_testing.cassandra_node import missing as missing_cassandra
-from drystone_testing.cluster import Cluster, Shape, missing_etcd
+from drystone_testing.cluster import Cluster, Shape
 from drystone_testing.ledger import Record, rounds
-from drystone_testing.live import ACCESS_KEY, SECRET_KEY
 from drystone_testing.load import Load
-from drystone_testing.network import missing as missing_network
+from drystone_testing.running_cell import running_cell
 from drystone_testing.s3_client import S3Client
 
 LEASE = 4.0
@@ -67,17 +63,10 @@ class Tablets(NamedTuple):
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Cluster]:
     """Two gateways, two metadata processes on hosts of their own, many small tablets; skips visibly where it cannot be."""
-    if (reason := missing_network() or missing_etcd() or missing_cassandra()) is not None:
-        pytest.skip(reason)
     shape = Shape(namespaces=True, etcd=1, tablet_rows=100, lifecycle=0, replication=0)
-    with tempfile.TemporaryDirectory(prefix="drystone-changes-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), shape, credential=(ACCESS_KEY, SECRET_KEY))
-        try:
-            cluster.start()
-            fill(cluster)
-            yield cluster
-        finally:
-            cluster.stop()
+    with running_cell(shape) as cluster:
+        fill(cluster)
+        yield cluster
 
 
 def fill(cell: Cluster) -> None:

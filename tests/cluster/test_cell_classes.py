@@ -3,17 +3,15 @@
 
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from drystone_core.formats.shard import parse_shard_name
-from drystone_testing.cassandra_node import missing as missing_cassandra
-from drystone_testing.cluster import Cluster, Shape, missing_etcd
-from drystone_testing.live import ACCESS_KEY, SECRET_KEY, drystone_command
+from drystone_testing.cluster import Cluster, Shape
+from drystone_testing.live import drystone_command
+from drystone_testing.running_cell import running_cell
 from drystone_testing.s3_client import S3Client
 
 IA = {"x-amz-storage-class": "STANDARD_IA"}
@@ -27,14 +25,8 @@ SHAPE = Shape(
 @pytest.fixture(scope="module")
 def cell() -> Iterator[Cluster]:
     """Four nodes, each with a disk of class `standard` and one of class `hdd`; of the rest the least."""
-    if (reason := missing_etcd() or missing_cassandra()) is not None:
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="drystone-classes-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), SHAPE, credential=(ACCESS_KEY, SECRET_KEY))
-        try:
-            yield cluster.start()
-        finally:
-            cluster.stop()
+    with running_cell(SHAPE) as cluster:
+        yield cluster
 
 
 def holds(cell: Cluster, disk: str, words: bytes) -> int:

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,13 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from drystone_testing.cassandra_node import missing as missing_cassandra
 from drystone_testing.cell_load import await_true, loaded, progress, verify
-from drystone_testing.cluster import Cluster, Shape, missing_etcd
+from drystone_testing.cluster import Cluster, Shape
 from drystone_testing.ledger import Record, rounds
-from drystone_testing.live import ACCESS_KEY, SECRET_KEY, LiveStore, drystone_command
+from drystone_testing.live import LiveStore, drystone_command
 from drystone_testing.mounted_disks import MountedDisks
-from drystone_testing.mounted_disks import missing as missing_mounts
+from drystone_testing.running_cell import running_cell
 from drystone_testing.s3_client import S3Client, Unknown
 from drystone_testing.shard_damage import cut_short, flip_bits, refuted, shards, zero_blocks
 from drystone_testing.traced_threads import DISK_READS, DISK_WRITES, LONGEST_HOLD, Held, needs_strace, threads_by_disk
@@ -34,16 +32,10 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Cluster]:
     """Six nodes of two disks, each a file system of its own; of the rest the least. What is away for 15 s is lost."""
-    if (reason := missing_mounts() or missing_etcd() or missing_cassandra()) is not None:
-        pytest.skip(reason)
     settings = {"storage": {"lost_after": "15s", "scrub_period": "0", "scrub_rate": "1GiB", "repair_rate": "1GiB"}}
     shape = Shape(nodes=NODES, disks_each=EACH, metadata=1, etcd=1, disk_size="1G", settings=settings)
-    with tempfile.TemporaryDirectory(prefix="drystone-cell-disks-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), shape, credential=(ACCESS_KEY, SECRET_KEY))
-        try:
-            yield cluster.start()
-        finally:
-            cluster.stop()
+    with running_cell(shape) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -4,18 +4,16 @@
 import json
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from drystone_core.formats.shard import parse_shard_name
-from drystone_testing.cassandra_node import missing as missing_cassandra
-from drystone_testing.cluster import Cluster, Shape, missing_etcd
-from drystone_testing.live import ACCESS_KEY, SECRET_KEY, drystone_command
+from drystone_testing.cluster import Cluster, Shape
+from drystone_testing.live import drystone_command
+from drystone_testing.running_cell import running_cell
 from drystone_testing.s3_client import S3Client
 
 MIB = 1 << 20
@@ -24,14 +22,8 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def cell() -> Iterator[Cluster]:
     """Six nodes of two disks, so that some can be done without; of the rest the least."""
-    if (reason := missing_etcd() or missing_cassandra()) is not None:
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="drystone-layout-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), Shape(disks_each=2, metadata=1, etcd=1), credential=(ACCESS_KEY, SECRET_KEY))
-        try:
-            yield cluster.start()
-        finally:
-            cluster.stop()
+    with running_cell(Shape(disks_each=2, metadata=1, etcd=1)) as cluster:
+        yield cluster
 
 
 def layout(cell: Cluster, *arguments: str, gateway: int = 0) -> "subprocess.CompletedProcess[str]":

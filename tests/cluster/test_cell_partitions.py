@@ -1,33 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cell whose metadata processes and storage nodes are hosts of their own, cut off from everybody under load."""
 
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from drystone_testing.cassandra_node import missing as missing_cassandra
 from drystone_testing.cell_load import LEASE, loaded, progress
-from drystone_testing.cluster import Cluster, Shape, missing_etcd
+from drystone_testing.cluster import Cluster, Shape
 from drystone_testing.ledger import Record, rounds
-from drystone_testing.live import ACCESS_KEY, SECRET_KEY
-from drystone_testing.network import missing as missing_network
+from drystone_testing.running_cell import running_cell
 
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Cluster]:
     """Skips visibly where namespaces cannot be made."""
-    if (reason := missing_network() or missing_etcd() or missing_cassandra()) is not None:
-        pytest.skip(reason)
     shape = Shape(namespaces=True, etcd=1)
-    with tempfile.TemporaryDirectory(prefix="drystone-hosts-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), shape, credential=(ACCESS_KEY, SECRET_KEY))
-        try:
-            yield cluster.start()
-        finally:
-            cluster.stop()
+    with running_cell(shape) as cluster:
+        yield cluster
 
 
 def test_cut_off_processes_acknowledge_nothing_and_return(hosts: Cluster, record: Record) -> None:

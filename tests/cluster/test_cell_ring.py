@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole cell over a ring of three Cassandra nodes, one of which dies, hangs and returns: SDK clients see no error."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,12 +11,12 @@ import botocore.exceptions
 import pytest
 
 from drystone_testing.cassandra_node import CassandraNode
-from drystone_testing.cassandra_node import missing as missing_cassandra
 from drystone_testing.cassandra_ring import CassandraRing
 from drystone_testing.cell_load import loaded, progress
-from drystone_testing.cluster import Cluster, Shape, missing_etcd
+from drystone_testing.cluster import Cluster, Shape
 from drystone_testing.ledger import Record, rounds
 from drystone_testing.live import ACCESS_KEY, SECRET_KEY
+from drystone_testing.running_cell import running_cell
 from drystone_testing.s3_client import Answer, S3Client, Unknown
 
 HANG = 20.0
@@ -28,14 +26,8 @@ HANG = 20.0
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Cluster]:
     """Two gateways, two metadata processes, six storage nodes, three Cassandra nodes with every row on each."""
-    if (reason := missing_etcd() or missing_cassandra()) is not None:
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="drystone-cell-ring-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), Shape(ring=True, etcd=1), credential=(ACCESS_KEY, SECRET_KEY))
-        try:
-            yield cluster.start()
-        finally:
-            cluster.stop()
+    with running_cell(Shape(ring=True, etcd=1)) as cluster:
+        yield cluster
 
 
 @pytest.fixture

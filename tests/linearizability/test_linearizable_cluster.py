@@ -8,7 +8,6 @@ Short form: 7 histories of 1,000 operations, one for each kind of trouble. Long 
 import os
 import random
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,15 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from drystone_testing.cassandra_node import missing
 from drystone_testing.cell_load import LEASE
-from drystone_testing.cluster import Cluster, Shape, missing_etcd
+from drystone_testing.cluster import Cluster, Shape
 from drystone_testing.histories import Endpoint, HistoryClient, run
 from drystone_testing.ledger import Record, rounds
 from drystone_testing.linearizability import Kind
-from drystone_testing.live import ACCESS_KEY, SECRET_KEY
 from drystone_testing.network import missing as missing_network
 from drystone_testing.porcupine import unexplained
+from drystone_testing.running_cell import running_cell
 from drystone_testing.s3_client import S3Client
 from drystone_testing.service_process import Service
 
@@ -40,15 +38,9 @@ ONLY = os.environ.get("HISTORY_TROUBLE", "")
 def cell() -> Iterator[Cluster]:
     """Two gateways, two metadata processes, six storage nodes, etcd of three, Cassandra; hosts of their own where namespaces
     can be made."""
-    if (reason := missing_etcd() or missing()) is not None:
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="drystone-cell-", ignore_cleanup_errors=True) as folder:
-        shape = Shape(namespaces=missing_network() is None, moved_clocks=True)
-        cluster = Cluster(Path(folder), shape, credential=(ACCESS_KEY, SECRET_KEY))
-        try:
-            yield cluster.start()
-        finally:
-            cluster.stop()
+    shape = Shape(namespaces=missing_network() is None, moved_clocks=True)
+    with running_cell(shape) as cluster:
+        yield cluster
 
 
 class Trouble:
